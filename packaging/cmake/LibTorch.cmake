@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: Apache-2.0
+# Imported targets c10 and torch_cpu of the PyPI torch wheel, and `torch`, which links both.
+# find_package(Torch) of that wheel wants a CUDA toolkit even for CPU targets, so we name the two libraries ourselves;
+# the CUDA part is loaded at run time (kernels/cuda_library).
+if(DEFINED ENV{XDG_CACHE_HOME})
+  set(_cache "$ENV{XDG_CACHE_HOME}")
+else()
+  set(_cache "$ENV{HOME}/.cache")
+endif()
+set(FLASHMORPH_TORCH_VERSION 2.11.0)
+set(FLASHMORPH_TORCH_DIR "${_cache}/flashmorph/torch-${FLASHMORPH_TORCH_VERSION}-cpu/torch"
+    CACHE PATH "Folder torch/ of the wheel, made by packaging/setup")
+if(NOT EXISTS "${FLASHMORPH_TORCH_DIR}/lib/libtorch_cpu.so")
+  message(FATAL_ERROR "LibTorch not found in ${FLASHMORPH_TORCH_DIR}: run packaging/setup, or set FLASHMORPH_TORCH_DIR")
+endif()
+foreach(lib c10 torch_cpu)
+  add_library(${lib} SHARED IMPORTED GLOBAL)
+  set_target_properties(${lib} PROPERTIES
+    IMPORTED_LOCATION "${FLASHMORPH_TORCH_DIR}/lib/lib${lib}.so"
+    INTERFACE_INCLUDE_DIRECTORIES "${FLASHMORPH_TORCH_DIR}/include;${FLASHMORPH_TORCH_DIR}/include/torch/csrc/api/include")
+endforeach()
+add_library(torch INTERFACE)
+target_link_libraries(torch INTERFACE torch_cpu c10 ${CMAKE_DL_LIBS})
+list(APPEND CMAKE_BUILD_RPATH "${FLASHMORPH_TORCH_DIR}/lib")
+
+# One precompiled header serves every target that uses torch: flashmorph_torch_target(NAME).
+file(MAKE_DIRECTORY ${CMAKE_BINARY_DIR}/pch)
+file(CONFIGURE OUTPUT ${CMAKE_BINARY_DIR}/pch/pch.cpp CONTENT "// anchor of the shared precompiled header\n")
+add_library(torch_pch OBJECT ${CMAKE_BINARY_DIR}/pch/pch.cpp)
+target_link_libraries(torch_pch PRIVATE torch warnings)
+target_precompile_headers(torch_pch PRIVATE <ATen/ATen.h> <torch/csrc/autograd/autograd.h>
+  <torch/csrc/autograd/custom_function.h> <string> <vector> <map> <optional> <filesystem> <functional>)
+function(flashmorph_torch_target name)
+  target_link_libraries(${name} PUBLIC torch PRIVATE warnings)
+  target_precompile_headers(${name} REUSE_FROM torch_pch)
+endfunction()

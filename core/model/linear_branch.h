@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+// The linear-attention branch beside each softmax layer (method 2.2, 2.5, 2.6).
+#pragma once
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <ATen/ATen.h>
+#include <nlohmann/json.hpp>
+
+#include "core/load/random.h"
+#include "core/model/teacher.h"
+
+namespace flashmorph {
+
+enum class BranchKind { plain, lightning, gla, simple, mamba2, gdn, kda, window };
+BranchKind parse_branch_kind(const std::string& name);  ///< throws Error(bad_request) listing the kinds
+std::string to_string(BranchKind kind);
+
+/// Choices of one branch; the defaults of a kind come from BranchOptions::of(kind).
+struct BranchOptions {
+  BranchKind kind = BranchKind::lightning;
+  bool rope = true;          ///< RoPE on q and k
+  bool qk_norm = true;       ///< per-head RMSNorm on q and k before RoPE (the teacher's weights, else ones)
+  bool silu = false;         ///< SiLU on q, k, v
+  int conv = 0;              ///< width of the causal short convolution on q, k, v (0: none)
+  bool double_beta = false;  ///< gdn: beta = 2 sigmoid (negative eigenvalues)
+  bool spread = false;       ///< gla, simple: half-lives spread over 8..2048 tokens instead of 16
+  bool layer_scaled = false; ///< lightning: log decay -(8/H)(1 - l/L)h
+  bool skip = true;          ///< mamba2: D v_t
+  int sink = 128, window = 256;  ///< window kind, in tokens
+
+  static BranchOptions of(BranchKind kind);
+  nlohmann::json to_json() const;
+  /// Unknown keys are refused by name.
+  static BranchOptions from_json(const nlohmann::json& json);
+};
+
+class LinearBranch {
+ public:
+  /// Transfers the layer's weights (W_q, W_o copied, W_k and W_v expanded per KV head, q/k norms copied) and initialises the
+  /// rest (method 2.5, 2.6). Parameters are float32 masters on the teacher's device; forward computes in the teacher's dtype.
+  LinearBranch(const Teacher& teacher, int layer, const BranchOptions& options, Random random);
+
+  const BranchOptions& options() const { return options_; }
+  int layer() const { return layer_; }
+  /// Name and float32 master of every trainable parameter, in a fixed order.
+  const std::vector<std::pair<std::string, at::Tensor>>& parameters() const { return parameters_; }
+  at::Tensor parameter(const std::string& name) const;
+  /// Replaces the values (shapes must agree), e.g. from a file. Throws Error(bad_file).
+  void load(const std::string& name, const at::Tensor& value);
+  void set_requires_grad(bool on);
+  /// Drops the cached low-precision copies after the masters changed (optimiser step).
+  void refresh();
+  /// Scales the output-norm weight (fit of method 2.5); for kinds without an output norm, W_o.
+  void scale_output(double factor);
+
+  /// Branch output after W_o. u: [B, T, D] normed layer input -> [B, T, D], compute dtype. With a cache the T tokens follow
+  /// those in it. Differentiable in u, and in the parameters when they require gradients.
+  at::Tensor forward(const at::Tensor& u, const RopeTable& rope, LayerCache* cache = nullptr) const;
+
+ private:
+  void add(const std::string& name, at::Tensor value);
+  at::Tensor use(const std::string& name) const;  // compute-dtype view of a parameter
+  BranchOptions options_;
+  int layer_;
+  int64_t heads_, head_dim_, hidden_;
+  double eps_;
+  at::ScalarType dtype_;
+  at::Tensor log_decay_;  // [H] float32, lightning
+  std::vector<std::pair<std::string, at::Tensor>> parameters_;
+  mutable std::vector<at::Tensor> copies_;  // low-precision copies, valid while no gradient is wanted
+};
+
+}  // namespace flashmorph

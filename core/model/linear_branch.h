@@ -2,6 +2,7 @@
 // The linear-attention branch beside each softmax layer (method 2.2, 2.5, 2.6).
 #pragma once
 
+#include <map>
 #include <string>
 #include <utility>
 #include <vector>
@@ -9,7 +10,6 @@
 #include <ATen/ATen.h>
 #include <nlohmann/json.hpp>
 
-#include "core/load/random.h"
 #include "core/model/teacher.h"
 
 namespace flashmorph {
@@ -41,7 +41,7 @@ class LinearBranch {
  public:
   /// Transfers the layer's weights (W_q, W_o copied, W_k and W_v expanded per KV head, q/k norms copied) and initialises the
   /// rest (method 2.5, 2.6). Parameters are float32 masters on the teacher's device; forward computes in the teacher's dtype.
-  LinearBranch(const Teacher& teacher, int layer, const BranchOptions& options, Random random);
+  LinearBranch(const Teacher& teacher, int layer, const BranchOptions& options, uint64_t seed);
 
   const BranchOptions& options() const { return options_; }
   int layer() const { return layer_; }
@@ -61,16 +61,24 @@ class LinearBranch {
   at::Tensor forward(const at::Tensor& u, const RopeTable& rope, LayerCache* cache = nullptr) const;
 
  private:
-  void add(const std::string& name, at::Tensor value);
-  at::Tensor use(const std::string& name) const;  // compute-dtype view of a parameter
+  void add(const std::string& name, const at::Tensor& value);
+  bool has(const std::string& name) const;
+  at::Tensor use(const std::string& name) const;     // a parameter in the compute dtype
+  at::Tensor master(const std::string& name) const;  // the float32 master itself, for decays
+  at::Tensor project(const std::string& name, const at::Tensor& u) const;  // u W^T (+ bias)
+  at::Tensor heads_of(const at::Tensor& x, int64_t count) const;           // [B, T, count*hd] -> [B, T, count, hd]
+  void add_kind_parameters(const Teacher& teacher, uint64_t seed);
+  at::Tensor mix(const at::Tensor& u, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, LayerCache* cache) const;
+  at::Tensor gated(const at::Tensor& o, const at::Tensor& u) const;
+
   BranchOptions options_;
   int layer_;
-  int64_t heads_, head_dim_, hidden_;
+  int64_t heads_, kv_heads_, head_dim_, hidden_;
   double eps_;
   at::ScalarType dtype_;
   at::Tensor log_decay_;  // [H] float32, lightning
   std::vector<std::pair<std::string, at::Tensor>> parameters_;
-  mutable std::vector<at::Tensor> copies_;  // low-precision copies, valid while no gradient is wanted
+  mutable std::map<std::string, at::Tensor> copies_;  // compute-dtype copies, valid while no gradient is wanted
 };
 
 }  // namespace flashmorph

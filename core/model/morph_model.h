@@ -2,6 +2,7 @@
 // The morphable model: teacher, one linear branch per layer, and M(I) for every layer plan I (method 1, 2.1).
 #pragma once
 
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -35,7 +36,8 @@ class MorphModel {
   /// All branch parameters, named "layers.L.NAME", float32.
   std::vector<std::pair<std::string, at::Tensor>> branch_parameters() const;
   /// Writes branches.safetensors-style file: parameters plus metadata (kind and options per layer, teacher hash).
-  void save_branches(const std::string& path, const std::map<std::string, std::string>& metadata) const;
+  void save_branches(const std::string& path, const std::map<std::string, std::string>& metadata,
+                     at::ScalarType dtype = at::kFloat) const;
   /// Reads what save_branches wrote; options come from the file's metadata. Throws Error(bad_file) naming file and tensor.
   static std::vector<BranchOptions> branch_options_of(const std::string& path);
   void load_branches(const std::string& path);

@@ -41,8 +41,13 @@ at::Tensor yarn(const RopeConfig& rope, int64_t dim) {
   const auto dimension_of = [&](double rotations) {
     return static_cast<double>(dim) * std::log(original / (rotations * 2 * std::numbers::pi)) / (2 * std::log(rope.theta));
   };
-  double low = std::max(std::floor(dimension_of(rope.beta_fast)), 0.0);
-  double high = std::min(std::ceil(dimension_of(rope.beta_slow)), static_cast<double>(dim - 1));
+  double low = dimension_of(rope.beta_fast), high = dimension_of(rope.beta_slow);
+  if (rope.truncate) {
+    low = std::floor(low);
+    high = std::ceil(high);
+  }
+  low = std::max(low, 0.0);
+  high = std::min(high, static_cast<double>(dim - 1));
   if (low == high) high += 0.001;
   const at::Tensor frequencies = position_frequencies(rope.theta, dim);
   const at::Tensor keep = 1 - ((at::arange(dim / 2, at::kFloat) - low) / (high - low)).clamp(0, 1);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The engine's one error type: what happened, where, and what to do next. Bad input never ends in a crash.
+// The engine's one error type: what happened, where, and what to do next. Bad input never ends in a
+// crash.
 #pragma once
 
 #include <stdexcept>
@@ -9,6 +10,9 @@ namespace flashmorph {
 
 /// Codes of the wire protocol; the command line turns them into exit codes (exit_code).
 enum class ErrorCode : int {
+  parse_error = -32700,      ///< a line that is no JSON
+  invalid_request = -32600,  ///< JSON, but no request
+  method_not_found = -32601,
   bad_request = -32602,  ///< unknown or impossible parameter: usage
   internal = -32603,
   protocol = 1001,
@@ -32,8 +36,8 @@ enum class ErrorCode : int {
 /// Thrown by core; caught by the job runner and the command line only.
 class Error : public std::runtime_error {
  public:
-  /// stage: "load", "align", "gates", "select", "eval", "export", "run"; message: what and where, one sentence;
-  /// hint: the next step, may be empty.
+  /// stage: "load", "align", "gates", "select", "eval", "export", "run"; message: what and where,
+  /// one sentence; hint: the next step, may be empty.
   Error(std::string stage, ErrorCode code, std::string message, std::string hint = {});
 
   const std::string& stage() const { return stage_; }

@@ -10,7 +10,8 @@
 
 namespace flashmorph {
 
-/// A flag several threads share; workers read it per layer and micro-batch, so that a stop takes effect within 2 s.
+/// A flag several threads share; workers read it per layer and micro-batch, so that a stop takes
+/// effect within 2 s.
 class StopFlag {
  public:
   StopFlag() : value_(std::make_shared<std::atomic<bool>>(false)) {}

@@ -31,7 +31,9 @@ int number(std::string_view text, size_t& at) {
 
 }  // namespace
 
-bool LayerPlan::is_full(int layer) const { return std::binary_search(full.begin(), full.end(), layer); }
+bool LayerPlan::is_full(int layer) const {
+  return std::binary_search(full.begin(), full.end(), layer);
+}
 
 LayerPlan LayerPlan::all_full(int layers) {
   LayerPlan plan{layers, std::vector<int>(static_cast<size_t>(layers))};
@@ -46,9 +48,11 @@ LayerPlan LayerPlan::of(int layers, std::vector<int> full) {
   for (size_t i = 0; i < full.size(); ++i) {
     if (full[i] < 0 || full[i] >= layers)
       throw Error("run", ErrorCode::plan_impossible,
-                  fmt::format("layer {} is outside 0..{} of a model with {} layers", full[i], layers - 1, layers));
+                  fmt::format("layer {} is outside 0..{} of a model with {} layers", full[i],
+                              layers - 1, layers));
     if (i > 0 && full[i] == full[i - 1])
-      throw Error("run", ErrorCode::plan_impossible, fmt::format("layer {} is listed twice", full[i]));
+      throw Error("run", ErrorCode::plan_impossible,
+                  fmt::format("layer {} is listed twice", full[i]));
   }
   return {layers, std::move(full)};
 }
@@ -56,7 +60,8 @@ LayerPlan LayerPlan::of(int layers, std::vector<int> full) {
 LayerPlan LayerPlan::parse(std::string_view text) {
   size_t at = 0;
   const int layers = number(text, at);
-  if (layers < 1 || layers > kMaxLayers) refuse(text, 0, fmt::format("expected 1 to {} layers", kMaxLayers));
+  if (layers < 1 || layers > kMaxLayers)
+    refuse(text, 0, fmt::format("expected 1 to {} layers", kMaxLayers));
   if (at >= text.size() || text[at] != ':') refuse(text, at, "expected ':'");
   ++at;
   std::vector<int> full;
@@ -65,7 +70,8 @@ LayerPlan LayerPlan::parse(std::string_view text) {
     const int first = number(text, at);
     int last = first;
     if (at < text.size() && text[at] == '-') last = number(text, ++at);
-    if (first > last || last >= layers) refuse(text, start, fmt::format("expected a range within 0..{}", layers - 1));
+    if (first > last || last >= layers)
+      refuse(text, start, fmt::format("expected a range within 0..{}", layers - 1));
     if (!full.empty() && first <= full.back()) refuse(text, start, "expected rising layer numbers");
     for (int layer = first; layer <= last; ++layer) full.push_back(layer);
     if (at == text.size()) break;

@@ -17,8 +17,9 @@ TEST(LayerPlan, TextFormGoesBothWays) {
 }
 
 TEST(LayerPlan, EveryBadTextIsRefused) {
-  for (const char* text : {"", "28", ":1", "28:1,", "28:28", "28:3-1", "28:2,1", "28:1,1", "28:a", "28:1 ,2", "0:", "-4:1",
-                           "99999999999:1", "28:1-99999999999", "5000:1", "28:1;2"})
+  for (const char* text :
+       {"", "28", ":1", "28:1,", "28:28", "28:3-1", "28:2,1", "28:1,1", "28:a", "28:1 ,2",
+        "0:", "-4:1", "99999999999:1", "28:1-99999999999", "5000:1", "28:1;2"})
     EXPECT_THROW(LayerPlan::parse(text), Error) << text;
 }
 

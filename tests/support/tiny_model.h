@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Small random teachers for tests: every tensor of the table, seeded, in a moment and without files.
+// Small random teachers for tests: every tensor of the table, seeded, in a moment and without
+// files.
 #pragma once
 
 #include <cmath>
@@ -19,9 +20,10 @@ struct TinyShape {
   bool qk_norm = false, qkv_bias = false, tied = true;
 };
 
-/// Matrices N(0, 1/in) (the two that write to the stream smaller by sqrt(2 L), as trained models have it), norms near 1.
-inline Checkpoint tiny_checkpoint(const TinyShape& shape, uint64_t seed, at::ScalarType dtype = at::kFloat,
-                                  at::Device device = at::kCPU) {
+/// Matrices N(0, 1/in) (the two that write to the stream smaller by sqrt(2 L), as trained models
+/// have it), norms near 1.
+inline Checkpoint tiny_checkpoint(const TinyShape& shape, uint64_t seed,
+                                  at::ScalarType dtype = at::kFloat, at::Device device = at::kCPU) {
   Checkpoint made;
   ModelConfig& c = made.config;
   c.family = shape.qk_norm ? "qwen3" : shape.qkv_bias ? "qwen2" : "llama";
@@ -59,16 +61,19 @@ inline std::shared_ptr<const Teacher> tiny_teacher(const TinyShape& shape = {}, 
   return std::make_shared<const Teacher>(tiny_checkpoint(shape, seed, dtype));
 }
 
-/// Teacher with branches of one kind. Lightning gates start at zero weights; `stir` moves every branch parameter a little, so
-/// that no path of the gradient is zero by chance of the initial values.
-inline MorphModel tiny_morph_model(const TinyShape& shape = {}, uint64_t seed = 1, BranchKind kind = BranchKind::lightning,
+/// Teacher with branches of one kind. Lightning gates start at zero weights; `stir` moves every
+/// branch parameter a little, so that no path of the gradient is zero by chance of the initial
+/// values.
+inline MorphModel tiny_morph_model(const TinyShape& shape = {}, uint64_t seed = 1,
+                                   BranchKind kind = BranchKind::lightning,
                                    at::ScalarType dtype = at::kFloat, double stir = 0.1) {
   MorphModel model(tiny_teacher(shape, seed, dtype), {BranchOptions::of(kind)}, seed);
   at::Generator generator = at::detail::createCPUGenerator(seed + 1);
   for (int l = 0; l < model.layers(); ++l)
     for (const auto& [name, value] : model.branch(l).parameters())
-      model.branch(l).load(name, value + stir * at::empty(value.sizes(), at::kFloat).normal_(0.0, 1.0, generator) /
-                                             std::sqrt(static_cast<double>(value.dim() > 1 ? value.size(1) : 1)));
+      model.branch(l).load(
+          name, value + stir * at::empty(value.sizes(), at::kFloat).normal_(0.0, 1.0, generator) /
+                            std::sqrt(static_cast<double>(value.dim() > 1 ? value.size(1) : 1)));
   return model;
 }
 

@@ -40,6 +40,7 @@ class Session {
   bool has_branches() const { return model_ != nullptr; }
   /// Throws Error(no_model) with the next step when there are no branches.
   MorphModel& model();
+  const MorphModel& model() const;
 
   /// name, sizes and hashes for /model/json of the run file; hashes are computed once, when first asked for.
   nlohmann::json model_json() const;

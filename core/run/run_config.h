@@ -27,6 +27,9 @@ struct RunConfig {
   int64_t threads = 0, checkpoint_every = 0;
   int64_t seed = 1;
 
+  std::string aligned;  ///< where aligned branches come from; "": aligned here, or the run's own
+  std::string truth;    ///< table of all plans of a small model
+
   // align
   std::string branch = "lightning";
   std::vector<std::string> branches;

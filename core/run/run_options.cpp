@@ -59,10 +59,15 @@ std::vector<RunOption> build() {
       any("text", &C::text, kWork,
           "text file or folder for background text, or story for the built-in one"),
       number("threads", &C::threads, kWork, "threads", 0, 4096, "CPU threads; 0: all"),
-      any("json", &C::json, kAll, "one JSON line per event instead of text"),
+      any("json", &C::json, kAll, "one JSON object with the result on stdout, for machines"),
       any("quiet", &C::quiet, kAll, "only results and errors"),
       number("checkpoint_every", &C::checkpoint_every, kTrain, "steps", 0, kMany,
              "steps between checkpoints; 0: at the end and when stopped"),
+
+      any("aligned", &C::aligned, kPrompts,
+          "run folder or branches.safetensors with aligned branches"),
+      any("truth", &C::truth, kEval,
+          "table of all plans of this model: says where a plan stands among them"),
 
       words("branch", &C::branch, kAlign, kKinds, "kind of linear branch"),
       words("branches", &C::branches, kAlign, kKinds,

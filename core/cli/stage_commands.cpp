@@ -1,0 +1,322 @@
+// SPDX-License-Identifier: Apache-2.0
+// align, gates, select, eval, compare and run from the command line: the same jobs that the server runs.
+#include <chrono>
+#include <fstream>
+
+#include <fmt/format.h>
+
+#include "core/cli/program.h"
+#include "core/cli/reports.h"
+#include "core/cli/stage_flags.h"
+#include "core/run/error.h"
+
+namespace flashmorph {
+
+namespace {
+
+JobListener listener_of(Console& console) {
+  JobListener listener;
+  listener.progress = [&console](const std::string& stage, const Progress& progress, const std::string& extra) {
+    console.progress(stage, progress, extra);
+  };
+  listener.note = [&console](const std::string& text) { console.note(text); };
+  return listener;
+}
+
+// Model and, where a command needs them, branches; says what was loaded.
+std::unique_ptr<Session> open_session(CommandContext& context, const RunConfig& config, bool branches) {
+  const auto start = std::chrono::steady_clock::now();
+  use_threads(config);
+  const at::Device device = parse_device(config.device);
+  if (config.model.empty())
+    throw Error("load", ErrorCode::bad_request, "no model given", "name a model directory or .gguf file with --model");
+  auto session = std::make_unique<Session>(config.model, device, parse_dtype(config.dtype, device));
+  const ModelConfig& model = session->teacher().config();
+  context.console.note(fmt::format("loaded {} ({}, {} layers, {}, {}) in {}", model.name, model.family, model.layers,
+                                   dtype_name(session->teacher().dtype()), device.str(),
+                                   human_seconds(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count())));
+  if (!session->quantization().empty())
+    context.console.note(fmt::format("the teacher is degraded: its weights were stored as {}", session->quantization()));
+  if (branches && !config.aligned.empty()) session->load_branches(find_branches(config, config.aligned));
+  return session;
+}
+
+[[noreturn]] void stopped(const RunConfig& config, const RunFolder& folder, const std::string& command) {
+  RunConfig again = config;
+  again.command = command;
+  again.run = folder.path.string();
+  again.resume = true;
+  throw Error(command, ErrorCode::stopped, fmt::format("everything so far is kept in {}", folder.path.string()),
+              "go on with: " + command_line(again));
+}
+
+void finish(CommandContext& context, Recorder& recorder, nlohmann::json& json) {
+  recorder.close("finished");
+  write_tables(recorder.folder(), recorder.record());
+  json["run"] = recorder.folder().path.string();
+  context.console.line(fmt::format("run      {}", recorder.folder().path.string()));
+}
+
+void print_json(CommandContext& context, const nlohmann::json& json) {
+  if (context.console.json()) fmt::print("{}\n", json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+}
+
+// One job in one run: opened, run, closed with the right state whatever happens.
+class OpenRun {
+ public:
+  OpenRun(Session& session, const RunConfig& config, const std::string& kind, CommandContext& context)
+      : run_(open_job_run(session, config, kind, context.command_line())),
+        recorder_(run_.folder, std::move(run_.record)),
+        job_{session, config, recorder_, context.stop, listener_of(context.console), "j1", context.command_line()} {}
+
+  /// body(job, resumed) -> whether it was stopped. An exception closes the run as failed and goes on.
+  template <typename Body>
+  bool run(Body&& body) {
+    try {
+      const bool halted = body(job_, run_.resumed);
+      if (halted) recorder_.close("cancelled");
+      return halted;
+    } catch (const Error& error) {
+      if (error.code() == ErrorCode::stopped) {
+        recorder_.close("cancelled");
+        throw;
+      }
+      close_failed(error.code(), error.stage(), error.message(), error.hint());
+      throw;
+    } catch (const std::exception& failure) {
+      close_failed(ErrorCode::internal, "run", failure.what(), "");
+      throw;
+    }
+  }
+  Recorder& recorder() { return recorder_; }
+
+ private:
+  void close_failed(ErrorCode code, const std::string& stage, const std::string& message, const std::string& hint) {
+    try {
+      job_.tell(JobStateEvent{.job = job_.id, .state = "failed", .error = JobError{static_cast<int>(code), stage, message, hint}});
+      recorder_.close("failed");
+    } catch (const Error&) {
+      // The disk may be why the job failed; the first error is the one to show.
+    }
+  }
+  RunInHand run_;
+  Recorder recorder_;
+  Job job_;
+};
+
+int align_body(CommandContext& context, const RunConfig& config) {
+  const auto session = open_session(context, config, false);
+  OpenRun open(*session, config, "align", context);
+  AlignResult result;
+  if (open.run([&](const Job& job, bool resumed) { return (result = run_align_job(job, resumed)).stopped; }))
+    stopped(config, open.recorder().folder(), "align");
+  nlohmann::json json = report_align(context.console, result);
+  finish(context, open.recorder(), json);
+  print_json(context, json);
+  return 0;
+}
+
+int gates_body(CommandContext& context, const RunConfig& config) {
+  const auto session = open_session(context, config, true);
+  session->model();
+  OpenRun open(*session, config, "gates", context);
+  GatesOutcome outcome;
+  if (open.run([&](const Job& job, bool resumed) { return (outcome = run_gates_job(job, resumed)).result.stopped; }))
+    stopped(config, open.recorder().folder(), "gates");
+  nlohmann::json json = report_gates(context.console, outcome);
+  finish(context, open.recorder(), json);
+  print_json(context, json);
+  return 0;
+}
+
+int select_body(CommandContext& context, const RunConfig& config) {
+  const auto session = open_session(context, config, true);
+  session->model();
+  OpenRun open(*session, config, "select", context);
+  SelectOutcome outcome;
+  open.run([&](const Job& job, bool) {
+    outcome = run_select_job(job);
+    return false;
+  });
+  nlohmann::json json = report_select(context.console, outcome, budget_of(config, session->teacher().layers()));
+  finish(context, open.recorder(), json);
+  print_json(context, json);
+  return 0;
+}
+
+// The aligned branches an existing run was made with, when --aligned does not say.
+void borrow_branches(Session& session, const RunConfig& config) {
+  if (session.has_branches() || config.run.empty()) return;
+  try {
+    const std::filesystem::path folder = find_run(config, config.run);
+    const std::filesystem::path own = folder / "checkpoints" / "branches.safetensors";
+    if (std::filesystem::exists(own)) {
+      session.load_branches(own);
+      return;
+    }
+    const nlohmann::json made = open_run(folder).record.config;
+    const std::string aligned = made.value("aligned", std::string());
+    if (!aligned.empty()) session.load_branches(find_branches(config, aligned));
+  } catch (const Error& error) {
+    if (error.code() != ErrorCode::not_found) throw;
+  }
+}
+
+int eval_body(CommandContext& context, const RunConfig& config, bool compare) {
+  const auto session = open_session(context, config, true);
+  borrow_branches(*session, config);
+  OpenRun open(*session, config, "eval", context);
+  EvalOutcome outcome;
+  std::vector<NamedPlan> plans;
+  const bool halted = open.run([&](const Job& job, bool) {
+    const RunRecord record = job.recorder.record();
+    std::vector<std::string> words = config.plans;
+    if (words.empty()) {
+      for (const SavedPlan& plan : record.plans)
+        if (plan.origin == "budget" || plan.origin == record.gates.score_method) words.push_back(plan.id);
+      if (session->has_branches()) words.insert(words.end(), {"uniform", "linear"});
+      words.emplace_back("teacher");
+    }
+    plans = plans_of(words, config, record, session->teacher().layers());
+    if (compare && plans.size() < 2)
+      throw Error("compare", ErrorCode::bad_request, "compare needs at least two plans", "name them with --plans");
+    outcome = run_eval_job(job, eval_set_of(config, record), plans);
+    return outcome.stopped;
+  });
+  if (halted) stopped(config, open.recorder().folder(), compare ? "compare" : "eval");
+  nlohmann::json json = report_eval(context.console, outcome, session->teacher().config(), !compare);
+  if (compare) json["paired"] = report_paired(context.console, outcome);
+  if (!config.truth.empty()) json["ranks"] = report_ranks(context.console, plans, read_plan_truth(config.truth));
+  finish(context, open.recorder(), json);
+  print_json(context, json);
+  return 0;
+}
+
+// The whole way: align (unless branches are given) -> gates -> plan -> recall maps of the chosen, the uniform, the all-linear plan
+// and the teacher, all in runs beside each other.
+int run_body(CommandContext& context, const RunConfig& config) {
+  const auto session = open_session(context, config, true);
+  nlohmann::json json = nlohmann::json::object();
+  RunConfig gates = config;
+  gates.command = "gates";
+  const std::string base = config.run.empty() ? session->teacher().config().name : config.run;
+  if (!session->has_branches()) {
+    RunConfig align = config;
+    align.command = "align";
+    align.run = base + "-align";
+    bool done = false;
+    if (config.resume) {
+      try {
+        const std::filesystem::path folder = find_run(config, align.run);
+        done = open_run(folder).record.state == "finished";
+        align.resume = !done;
+        if (done) session->load_branches(folder);
+      } catch (const Error& error) {
+        if (error.code() != ErrorCode::not_found) throw;
+        align.resume = false;
+      }
+    }
+    if (!done) {
+      OpenRun open(*session, align, "align", context);
+      AlignResult result;
+      if (open.run([&](const Job& job, bool resumed) { return (result = run_align_job(job, resumed)).stopped; })) {
+        RunConfig again = config;
+        again.run = base;
+        again.resume = true;
+        throw Error("run", ErrorCode::stopped, fmt::format("everything so far is kept in {}", open.recorder().folder().path.string()),
+                    "go on with: " + command_line(again));
+      }
+      json["align"] = report_align(context.console, result);
+      finish(context, open.recorder(), json["align"]);
+      gates.aligned = open.recorder().folder().path.string();
+    } else {
+      gates.aligned = find_run(config, align.run).string();
+    }
+  }
+  gates.run = base + "-gates";
+  if (gates.resume) {
+    try {
+      find_run(config, gates.run);
+    } catch (const Error&) {
+      gates.resume = false;
+    }
+  }
+  OpenRun open(*session, gates, "gates", context);
+  GatesOutcome chosen;
+  EvalOutcome outcome;
+  const bool halted = open.run([&](const Job& job, bool resumed) {
+    const RunRecord before = job.recorder.record();
+    if (resumed && before.gates.score.size() == static_cast<size_t>(before.layers)) {
+      const GateScore score = before.score();
+      chosen.solution = solve_budget(score.score, score.tie_break, budget_of(gates, before.layers), locks_of(gates, before.layers));
+      chosen.plan_id = before.plans.empty() ? "" : before.plans.front().id;
+      chosen.result.score = score.score;
+      context.console.note("gates are trained already: going on with the evaluation");
+    } else {
+      chosen = run_gates_job(job, resumed);
+      if (chosen.result.stopped) return true;
+      json["gates"] = report_gates(context.console, chosen);
+    }
+    const RunRecord record = job.recorder.record();
+    std::vector<std::string> words = config.plans;
+    if (words.empty()) words = {chosen.plan_id, "uniform", "linear", "teacher"};
+    outcome = run_eval_job(job, eval_set_of(config, record), plans_of(words, gates, record, session->teacher().layers()));
+    return outcome.stopped;
+  });
+  if (halted) {
+    RunConfig again = config;
+    again.run = base;
+    again.resume = true;
+    throw Error("run", ErrorCode::stopped, fmt::format("everything so far is kept in {}", open.recorder().folder().path.string()),
+                "go on with: " + command_line(again));
+  }
+  json["eval"] = report_eval(context.console, outcome, session->teacher().config(), true);
+  json["paired"] = report_paired(context.console, outcome);
+  if (!config.truth.empty()) {
+    std::vector<NamedPlan> plans;
+    for (const PlanEvaluation& one : outcome.plans) plans.push_back(one.plan);
+    json["ranks"] = report_ranks(context.console, plans, read_plan_truth(config.truth));
+  }
+  finish(context, open.recorder(), json);
+  context.console.line(fmt::format("plan     {}", (open.recorder().folder().exports() / "hybrid_config.json").string()));
+  print_json(context, json);
+  return 0;
+}
+
+std::function<CommandBody(CLI::App&)> command(const std::string& name, int (*body)(CommandContext&, const RunConfig&),
+                                             const std::string& footer) {
+  return [=](CLI::App& app) -> CommandBody {
+    const StageFlags flags(app, name);
+    app.footer(footer);
+    return [=](CommandContext& context) {
+      const RunConfig config = flags.config();
+      Console console(config.json, config.quiet);
+      CommandContext own{console, context.stop, context.command};
+      return body(own, config);
+    };
+  };
+}
+
+}  // namespace
+
+std::vector<std::pair<std::string, std::function<CommandBody(CLI::App&)>>> stage_commands() {
+  return {
+      {"align", command("align", align_body,
+                        "Example: flashmorph align --model DIR --text corpus.txt --align-steps 300 --run my-align\n"
+                        "Leaves checkpoints/branches.safetensors in the run; give the run to the next commands with --aligned.")},
+      {"gates", command("gates", gates_body,
+                        "Example: flashmorph gates --model DIR --aligned my-align --budget 7 --run my-gates\n"
+                        "The preset `recommended` is the start: answer supervision with a penalty fitted to the budget; `paper` is\n"
+                        "the published objective.")},
+      {"select", command("select", select_body, "Example: flashmorph select --model DIR --aligned my-align --method swap_nll --budget 7")},
+      {"eval", command("eval", [](CommandContext& c, const RunConfig& config) { return eval_body(c, config, false); },
+                       "Example: flashmorph eval --model DIR --run my-gates --lengths 512,1024,2048 --trials 16\n"
+                       "Only missing cells are computed; every plan sees the same prompts.")},
+      {"compare", command("compare", [](CommandContext& c, const RunConfig& config) { return eval_body(c, config, true); },
+                          "Example: flashmorph compare --model DIR --run my-gates --plans 28:1,11-14,16,21 uniform teacher\n"
+                          "Differences are against the first plan, trial by trial.")},
+      {"run", command("run", run_body, "Example: flashmorph run --model DIR --budget 7 --run first\nInterrupted: the same with --resume.")},
+  };
+}
+
+}  // namespace flashmorph

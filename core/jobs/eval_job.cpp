@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/jobs/eval_job.h"
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+
+#include <fmt/format.h>
+
+#include "core/eval/recall_evaluator.h"
+#include "core/run/error.h"
+
+namespace flashmorph {
+
+namespace {
+
+LayerPlan uniform_plan(int layers, int budget, int offset) {
+  std::vector<int> full;
+  for (int i = 0; i < budget; ++i) full.push_back((i * layers / budget + offset) % layers);
+  return LayerPlan::of(layers, full);
+}
+
+// Trials of a cell that `told` has not heard of yet.
+CellUpdate update_of(const RecallCell& cell, int n, int d, int told) {
+  CellUpdate update{n, d, cell.trials, cell.hits, cell.score, cell.nll_nats, {}};
+  for (int r = told; r < cell.trials && r < static_cast<int>(cell.trial_score.size()); ++r)
+    update.new_trials.push_back(cell.trial_score[static_cast<size_t>(r)]);
+  return update;
+}
+
+}  // namespace
+
+EvalSet eval_set_of(const RunConfig& config, const RunRecord& record) {
+  for (const SetEvaluations& known : record.evals)
+    if (!config.set.empty() && known.set.name == config.set) return known.set;
+  EvalSet set;
+  set.task = config.task;
+  set.lengths = config.lengths;
+  set.depths = config.depths;
+  set.trials = static_cast<int>(config.trials);
+  set.seed = static_cast<uint64_t>(config.seed);
+  if (config.task == "passkey") {
+    const RunConfig defaults = default_config();
+    if (config.passkeys != defaults.passkeys) set.strings["passkeys"] = std::to_string(config.passkeys);
+    if (config.passkey_words != defaults.passkey_words) set.strings["passkey_words"] = std::to_string(config.passkey_words);
+  }
+  set.name = config.set;
+  set = EvalSet::from_json(set.to_json(), "eval options");
+  if (set.name.empty()) set.name = set.id();
+  return set;
+}
+
+std::vector<NamedPlan> plans_of(const std::vector<std::string>& words, const RunConfig& config, const RunRecord& record, int layers) {
+  std::vector<NamedPlan> plans;
+  const int budget = budget_of(config, layers);
+  for (const std::string& word : words) {
+    NamedPlan one{word, "hand", {}};
+    const auto saved = std::find_if(record.plans.begin(), record.plans.end(),
+                                    [&](const SavedPlan& plan) { return plan.id == word || plan.name == word; });
+    if (word.find(':') != std::string::npos) {
+      one.plan = LayerPlan::parse(word);
+    } else if (saved != record.plans.end()) {
+      one = {saved->name, saved->origin, saved->plan};
+    } else if (word == "teacher" || word == "linear") {
+      one.plan = word == "teacher" ? LayerPlan::all_full(layers) : LayerPlan::all_linear(layers);
+      one.origin = "bracket";
+    } else if (word == "uniform" || word.starts_with("uniform+")) {
+      int offset = 0;
+      if (word.size() > 8) std::from_chars(word.data() + 8, word.data() + word.size(), offset);
+      one.plan = uniform_plan(layers, std::clamp(budget, 1, layers), std::max(offset, 0));
+      one.origin = "uniform";
+    } else {
+      std::string known = "teacher, linear, uniform";
+      for (const SavedPlan& plan : record.plans) known += fmt::format(", \"{}\"", plan.name);
+      throw Error("eval", ErrorCode::bad_request, fmt::format("there is no plan \"{}\"", word.substr(0, 80)),
+                  fmt::format("give a plan as {}:0,3-5 or one of {}", layers, known));
+    }
+    if (one.plan.layers != layers)
+      throw Error("eval", ErrorCode::plan_impossible,
+                  fmt::format("plan {} is for {} layers, the model has {}", one.plan.to_string(), one.plan.layers, layers));
+    plans.push_back(std::move(one));
+  }
+  return plans;
+}
+
+EvalOutcome run_eval_job(const Job& job, const EvalSet& set, const std::vector<NamedPlan>& plans) {
+  const RunConfig& config = job.config;
+  if (!job.session.has_branches()) {
+    // Brackets of a teacher alone need no branch.
+    if (std::any_of(plans.begin(), plans.end(), [](const NamedPlan& p) { return p.plan.budget() < p.plan.layers; })) job.session.model();
+    job.session.make_branches({BranchOptions::of(BranchKind::window)}, 0);
+  }
+  const MorphModel& model = job.session.model();
+  const auto text = open_text(config.text, job.session.tokenizer());
+  const RecallEvaluator evaluator(model, job.session.tokenizer(), *text, set);
+  std::optional<TextProbe> probe;
+  if (config.text_tokens > 0)
+    probe.emplace(model, *text, config.text_tokens, config.text_length, static_cast<uint64_t>(config.seed) + 7919);
+  EvalOutcome outcome;
+  outcome.set = set;
+  const int64_t all = static_cast<int64_t>(set.lengths.size() * set.depths.size()) * set.trials * static_cast<int64_t>(plans.size());
+  int64_t done = 0;
+  for (const NamedPlan& plan : plans) {
+    PlanEvaluation one{plan, {}, set.empty_grid(), {}};
+    job.recorder.edit([&](RunRecord& record) {
+      one.plan_id = record.keep_plan(plan.plan, plan.name.substr(0, 64), plan.origin.substr(0, 32));
+      one.grid = record.grid(set, one.plan_id, config.weights);
+    });
+    std::vector<int> told(one.grid.cells.size());
+    for (size_t i = 0; i < told.size(); ++i) told[i] = one.grid.cells[i].trials;
+    const int64_t cached = one.grid.trials_run();
+    const auto on_cell = [&](int n, int d) {
+      const RecallCell& cell = one.grid.at(n, d);
+      int& known = told[static_cast<size_t>(n) * set.depths.size() + static_cast<size_t>(d)];
+      EvalCellsEvent event{job.id, set.name, plan.plan.to_string(), config.weights, {update_of(cell, n, d, known)}};
+      known = cell.trials;
+      job.tell(std::move(event));
+      job.listener.progress("eval", {"prompts", done + one.grid.trials_run(), all, 0},
+                            fmt::format("{}: {:.3f}", plan.name, one.grid.mean_score()));
+    };
+    evaluator.run(plan.plan, one.grid, on_cell, job.stop, config.generate ? Scoring::generated : Scoring::teacher_forced);
+    done += one.grid.trials_run();
+    if (cached == one.grid.trials_run() && cached > 0)
+      job.listener.note(fmt::format("{}: all {} prompts known from before", plan.name, cached));
+    if (one.grid.complete() && probe && !job.stop.is_set())
+      one.text = probe->metrics({plan.plan}, nullptr, {}, &job.stop).front();
+    EvalSummaryEvent summary{job.id, set.name, plan.plan.to_string(), config.weights};
+    summary.score = one.grid.mean_score();
+    summary.nll_nats = one.grid.mean_nll_nats();
+    for (const RecallCell& cell : one.grid.cells) {
+      summary.trials += cell.trials;
+      summary.hits += cell.hits;
+    }
+    if (one.text) {
+      summary.perplexity = one.text->perplexity;
+      summary.kl_nats = one.text->kl_nats;
+      job.recorder.edit([&](RunRecord& record) {
+        record.provenance["text_metrics"][plan.plan.to_string()] = {{"nll_nats", one.text->nll_nats},
+                                                                    {"perplexity", one.text->perplexity},
+                                                                    {"kl_nats", one.text->kl_nats},
+                                                                    {"tokens", one.text->tokens},
+                                                                    {"text_length", config.text_length},
+                                                                    {"seed", config.seed},
+                                                                    {"weights", config.weights},
+                                                                    {"data_sha256", text->data_sha256()}};
+      });
+    }
+    job.tell(std::move(summary));
+    outcome.plans.push_back(std::move(one));
+    if (job.stop.is_set()) {
+      outcome.stopped = true;
+      break;
+    }
+  }
+  return outcome;
+}
+
+}  // namespace flashmorph

@@ -1,0 +1,117 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Times the CUDA kernels, and flash-linear-attention beside them in the same run.
+
+  python3 cuda_bench.py LIBRARY [--peer] [--tokens 2048,8192,32768,131072]
+
+B=1, H=16, D=128, bf16.  GPU milliseconds, median of CUDA events, L2 overwritten before each call.  Floor: the bytes that
+must move (method of results_h100.md) at the copy rate measured in this run.  --peer needs fla-core and einops."""
+import argparse
+import math
+import statistics
+import sys
+
+import torch
+from cuda_operators import Timer, inputs, load, slopes
+
+HEADS, DIM = 16, 128
+
+
+def copy_rate():
+    """bytes per second of a device copy, read and write counted"""
+    a = torch.empty(1 << 30, dtype=torch.int8, device='cuda')
+    b = torch.empty_like(a)
+    times = []
+    for _ in range(12):
+        start, stop = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        start.record()
+        b.copy_(a)
+        stop.record()
+        torch.cuda.synchronize()
+        times.append(start.elapsed_time(stop))
+    return 2 * a.numel() / statistics.median(times) * 1e3
+
+
+def peer_call(kind):
+    from fla.ops.simple_gla import chunk_simple_gla
+    import fla.ops.common.chunk_o as chunk_o
+    if not getattr(chunk_o, 'TRITON_ABOVE_3_7_1', True):
+        chunk_o.TRITON_ABOVE_3_7_1 = True  # the refusal of fla issue 640, lifted for timing
+    from triton.runtime import autotuner
+    import triton.testing
+    plain = autotuner.Autotuner.__init__
+
+    def init(self, *a, **k):  # same candidates, shorter timing of each
+        plain(self, *a, **k)
+        self._do_bench = lambda call, quantiles=(0.5, 0.2, 0.8), **_: triton.testing.do_bench(
+            call, warmup=5, rep=20, quantiles=quantiles)
+    autotuner.Autotuner.__init__ = init
+    if kind == 'fixed':
+        gamma = slopes(HEADS)
+        return lambda q, k, v, g: chunk_simple_gla(q, k, v, g_gamma=gamma)[0]
+    return lambda q, k, v, g: chunk_simple_gla(q, k, v, g=g)[0]
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument('library')
+    parser.add_argument('--peer', action='store_true')
+    parser.add_argument('--decays', default='fixed,token')
+    parser.add_argument('--tokens', default='2048,8192,32768,131072')
+    parser.add_argument('--decode', action='store_true')
+    args = parser.parse_args()
+    ops = load(args.library)
+    timer = Timer()
+    rate = copy_rate()
+    print(f'{torch.cuda.get_device_name()}, torch {torch.__version__}, copy {rate / 1e12:.2f} TB/s')
+    scale = DIM ** -0.5
+    for decay in args.decays.split(','):
+        peer = peer_call(decay) if args.peer else None
+        for tokens in map(int, args.tokens.split(',')):
+            q, k, v, d_output = inputs(1, tokens, HEADS, DIM, 1)
+            g = slopes(HEADS)
+            if decay == 'token':
+                g = torch.nn.functional.logsigmoid(torch.randn(1, tokens, HEADS, device='cuda')) / 16
+            rows = {}
+
+            def forward():
+                return ops.scalar_decay_forward(q, k, v, g, None, scale, None)
+
+            def both():
+                forward()
+                return ops.scalar_decay_backward(q, k, v, g, None, scale, None, d_output, None)
+            rows['ours'] = timer(forward), timer(both)
+            if peer:
+                leaves = [x.detach().requires_grad_() for x in (q, k, v)]
+                gate = g.detach().requires_grad_() if decay == 'token' else None
+                wanted = leaves + ([gate] if decay == 'token' else [])
+                with torch.no_grad():
+                    first = timer(lambda: peer(q, k, v, g))
+                second = timer(lambda: torch.autograd.grad(peer(*leaves, gate), wanted, d_output), sleep_cycles=9_000_000)
+                rows['fla'] = first, second
+            heads = tokens * HEADS
+            floor = heads * 1024 / rate * 1e3, heads * (1024 + 1792) / rate * 1e3
+            for i, what in enumerate(('fwd', 'fwd+bwd')):
+                line = f'{decay:6} T={tokens:<7} {what:8} floor {floor[i]:.4f}  ours {rows["ours"][i]:.4f}'
+                line += f' ({rows["ours"][i] / floor[i]:.2f}x floor)'
+                if peer:
+                    line += f'  fla {rows["fla"][i]:.4f} ({rows["fla"][i] / rows["ours"][i]:.2f}x ours)'
+                print(line, flush=True)
+    if args.decode:
+        for batch in (1, 8, 64):
+            count = max(2, min(64, math.ceil(160e6 / (batch * HEADS * DIM * DIM * 4))))
+            states = [torch.randn(batch, HEADS, DIM, DIM, device='cuda') for _ in range(count)]
+            q, k, v, _ = inputs(batch, 1, HEADS, DIM, 1)
+            g = slopes(HEADS)
+            graph = torch.cuda.CUDAGraph()
+            ops.scalar_decay_forward(q, k, v, g, None, scale, states[0])
+            with torch.cuda.graph(graph):
+                for state in states:
+                    ops.scalar_decay_forward(q, k, v, g, None, scale, state)
+            us = timer(graph.replay) / count * 1e3
+            print(f'decode B={batch:<3} ours {us:.2f} us in a graph of {count} calls '
+                  f'({batch * HEADS * DIM * DIM * 8 / us / 1e3:.0f} GB/s)', flush=True)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

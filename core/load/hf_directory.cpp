@@ -128,9 +128,15 @@ at::Tensor HfDirectory::tensor(const std::string& name, at::ScalarType dtype, at
 void HfDirectory::check_tied_head() const {
   const auto at = file_of_.find("lm_head.weight");
   if (!config_.tied || at == file_of_.end()) return;
+  const std::string head_name = "lm_head.weight", embedding_name = "model.embed_tokens.weight";
   const auto& file = files_[at->second];
-  const std::string embedding = "model.embed_tokens.weight";
-  if (!at::equal(file.tensor("lm_head.weight").to(at::kFloat), files_[file_of_.at(embedding)].tensor(embedding).to(at::kFloat)))
+  const auto& other = files_[file_of_.at(embedding_name)];
+  const auto head = file.tensor(head_name), embedding = other.tensor(embedding_name);
+  const bool same = head.scalar_type() == embedding.scalar_type() ? at::equal(head, embedding)
+                                                                  : at::equal(head.to(at::kFloat), embedding.to(at::kFloat));
+  file.release(head_name);
+  other.release(embedding_name);
+  if (!same)
     refuse_file(file.path().native(), "tensor \"lm_head.weight\"",
                 "differs from the embedding although config.json says tie_word_embeddings true",
                 "set tie_word_embeddings to false if the head is its own");

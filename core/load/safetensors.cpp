@@ -100,6 +100,11 @@ at::Tensor SafetensorsFile::tensor(const std::string& name, at::ScalarType dtype
   return out;
 }
 
+void SafetensorsFile::release(const std::string& name) const {
+  const auto& e = entry(name);
+  map_->release(e.begin, e.end - e.begin);
+}
+
 void write_safetensors(const std::filesystem::path& path, const std::vector<std::pair<std::string, at::Tensor>>& tensors,
                        const std::map<std::string, std::string>& metadata) {
   // Wide elements first, so that every tensor lies aligned; then by name.

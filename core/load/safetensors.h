@@ -33,6 +33,9 @@ class SafetensorsFile {
   /// file are let go. Never holds more than the result and a few megabytes.
   at::Tensor tensor(const std::string& name, at::ScalarType dtype, at::Device device) const;
 
+  /// Lets the pages of a tensor go; they are read again when needed.
+  void release(const std::string& name) const;
+
  private:
   const TensorEntry& entry(const std::string& name) const;
   at::Tensor piece(const TensorEntry& entry, int64_t first, int64_t count) const;  // flat

@@ -42,7 +42,8 @@ Bpe::Bpe(Vocabulary vocabulary, const std::vector<std::pair<std::string, std::st
   }
   table_.assign(std::bit_ceil(merges.size() * 2 + 2), Merge{kEmpty, 0, 0});
   for (size_t rank = 0; rank < merges.size(); ++rank) {
-    const auto& [left, right] = merges[rank];
+    const auto& left = merges[rank].first;
+    const auto& right = merges[rank].second;
     auto id = [&](const std::string& piece) {
       const auto found = vocabulary_.find(piece);
       if (found == vocabulary_.end())

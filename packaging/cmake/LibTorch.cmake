@@ -27,10 +27,12 @@ list(APPEND CMAKE_BUILD_RPATH "${FLASHMORPH_TORCH_DIR}/lib")
 file(MAKE_DIRECTORY ${CMAKE_BINARY_DIR}/pch)
 file(CONFIGURE OUTPUT ${CMAKE_BINARY_DIR}/pch/pch.cpp CONTENT "// anchor of the shared precompiled header\n")
 add_library(torch_pch OBJECT ${CMAKE_BINARY_DIR}/pch/pch.cpp)
-target_link_libraries(torch_pch PRIVATE torch warnings)
+target_link_libraries(torch_pch PRIVATE torch warnings nlohmann_json::nlohmann_json fmt::fmt)
 target_precompile_headers(torch_pch PRIVATE <ATen/ATen.h> <torch/csrc/autograd/autograd.h>
-  <torch/csrc/autograd/custom_function.h> <string> <vector> <map> <optional> <filesystem> <functional>)
+  <torch/csrc/autograd/custom_function.h> <nlohmann/json.hpp> <fmt/format.h>
+  <algorithm> <filesystem> <fstream> <functional> <map> <memory> <optional> <sstream> <string> <vector>)
 function(flashmorph_torch_target name)
-  target_link_libraries(${name} PUBLIC torch PRIVATE warnings)
+  # fmt and JSON: their definitions must agree with those of the precompiled header
+  target_link_libraries(${name} PUBLIC torch PRIVATE warnings nlohmann_json::nlohmann_json fmt::fmt)
   target_precompile_headers(${name} REUSE_FROM torch_pch)
 endfunction()

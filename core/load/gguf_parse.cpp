@@ -15,7 +15,7 @@ namespace flashmorph {
 
 namespace {
 
-constexpr uint64_t kMaxKeys = 1 << 16, kMaxTensors = 1 << 20;
+constexpr uint64_t kMaxKeys = 1 << 16, kMaxTensors = 1 << 16;
 constexpr uint64_t kMaxName = 1 << 12;        // bytes of a key or tensor name
 constexpr uint64_t kMaxAlignment = 1 << 20;
 constexpr uint32_t kMaxDims = 4;

@@ -104,6 +104,8 @@ void check_rope(const RopeConfig& rope, const std::string& where, const std::str
 
 RopeConfig parse_rope(const nlohmann::json& config, int64_t max_position, const std::string& where) {
   const JsonFields top(config, where);
+  if (top.boolean("rope_interleaved").value_or(false))
+    refuse_model(where, "rope_interleaved true is not supported", "use a model that rotates halves");
   auto theta = top.number("rope_theta");
   auto partial = top.number("partial_rotary_factor");
   const auto original = top.integer("original_max_position_embeddings");

@@ -130,6 +130,7 @@ TEST(ModelConfig, RefusesUnusableRopes) {
   refuse("llama", {{"rope_theta", "1e4"}}, {"rope_theta", "expected a number"});
   refuse("llama", {{"rope_scaling", 4}}, {"rope_scaling", "expected an object"});
   refuse("llama", {{"partial_rotary_factor", 0.5}}, {"partial_rotary_factor"});
+  refuse("llama", {{"rope_interleaved", true}}, {"rope_interleaved"});
   refuse("llama", {{"rope_parameters", {{"full_attention", {{"rope_theta", 1e4}}}}}}, {"full_attention"});
 }
 

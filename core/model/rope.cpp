@@ -5,7 +5,10 @@
 #include <cmath>
 #include <numbers>
 
+#include <torch/csrc/autograd/custom_function.h>
+
 #include "core/run/error.h"
+#include "kernels/parallel.h"
 
 namespace flashmorph {
 
@@ -54,6 +57,60 @@ at::Tensor yarn(const RopeConfig& rope, int64_t dim) {
   return 1.0 / (rope.factor * frequencies) * (1 - keep) + 1.0 / frequencies * keep;
 }
 
+// One pass over a CPU tensor. Low precisions round after each product and after the sum, as the plain form does.
+template <typename Value>
+void rotate_rows(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin, float sign, at::Tensor& y) {
+  const int64_t T = x.size(1), H = x.size(2), width = x.size(3), half = width / 2;
+  const Value *in = x.const_data_ptr<Value>(), *c = cos.const_data_ptr<Value>(), *s = sin.const_data_ptr<Value>();
+  Value* out = y.mutable_data_ptr<Value>();
+  const auto product = [](Value a, Value b) { return static_cast<float>(static_cast<Value>(static_cast<float>(a) * static_cast<float>(b))); };
+  kernels::parallel_ranges(x.size(0) * T, std::max<int64_t>(1, 16384 / (H * width)), [=](int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end; ++row) {
+      const Value *ct = c + row % T * width, *st = s + row % T * width;
+      for (int64_t h = 0; h < H; ++h) {
+        const Value* from = in + (row * H + h) * width;
+        Value* to = out + (row * H + h) * width;
+        for (int64_t i = 0; i < half; ++i) {
+          to[i] = static_cast<Value>(product(from[i], ct[i]) - sign * product(from[i + half], st[i]));
+          to[i + half] = static_cast<Value>(product(from[i + half], ct[i + half]) + sign * product(from[i], st[i + half]));
+        }
+      }
+    }
+  });
+}
+
+// x cos + sign rotate_half(x) sin. Both halves of a table are equal, so sign = -1 is the transpose: the gradient.
+at::Tensor rotate(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin, double sign) {
+  at::Tensor y = at::empty(x.sizes(), x.options());
+  const bool low = x.scalar_type() == at::kBFloat16 || x.scalar_type() == at::kHalf;
+  if (x.is_cpu() && (low || x.scalar_type() == at::kFloat)) {
+    const at::Tensor rows = x.contiguous(), c = cos.contiguous(), s = sin.contiguous();
+    const auto f = static_cast<float>(sign);
+    if (x.scalar_type() == at::kFloat) rotate_rows<float>(rows, c, s, f, y);
+    if (x.scalar_type() == at::kBFloat16) rotate_rows<at::BFloat16>(rows, c, s, f, y);
+    if (x.scalar_type() == at::kHalf) rotate_rows<at::Half>(rows, c, s, f, y);
+    return y;
+  }
+  const int64_t half = x.size(-1) / 2;
+  const at::Tensor low_half = x.slice(-1, 0, half), high_half = x.slice(-1, half);
+  const auto part = [&](const at::Tensor& table, int64_t first) { return table.slice(-1, first, first + half).unsqueeze(1); };
+  at::Tensor to_low = y.slice(-1, 0, half), to_high = y.slice(-1, half);
+  at::mul_out(to_low, low_half, part(cos, 0)).addcmul_(high_half, part(sin, 0), -sign);
+  at::mul_out(to_high, high_half, part(cos, half)).addcmul_(low_half, part(sin, half), sign);
+  return y;
+}
+
+struct Rotation : torch::autograd::Function<Rotation> {
+  static at::Tensor forward(torch::autograd::AutogradContext* ctx, const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin) {
+    ctx->save_for_backward({cos, sin});
+    return rotate(x, cos, sin, 1.0);
+  }
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* ctx, torch::autograd::variable_list gradients) {
+    const auto saved = ctx->get_saved_variables();
+    return {rotate(gradients[0], saved[0], saved[1], -1.0), at::Tensor(), at::Tensor()};
+  }
+};
+
 }  // namespace
 
 Rope::Rope(const ModelConfig& config, at::Device device)
@@ -98,9 +155,8 @@ RopeTable Rope::table(int64_t first, int64_t T, int64_t total, at::ScalarType dt
 }
 
 at::Tensor Rope::apply(const at::Tensor& x, const RopeTable& table) {
-  const int64_t half = x.size(-1) / 2;
-  const at::Tensor rotated = at::cat({-x.slice(-1, half), x.slice(-1, 0, half)}, -1);
-  return x * table.cos.unsqueeze(1) + rotated * table.sin.unsqueeze(1);
+  if (x.requires_grad() && at::GradMode::is_enabled()) return Rotation::apply(x, table.cos, table.sin);
+  return rotate(x, table.cos, table.sin, 1.0);
 }
 
 }  // namespace flashmorph

@@ -3,16 +3,20 @@
 // can be run in alternation (paired_cpu.sh). Prints one JSON object: median, least and greatest step in ms, tokens/s, peak memory.
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 
-#include <ATen/CPUGeneratorImpl.h>
+#include <ATen/ATen.h>
 #include <ATen/Parallel.h>
+#include <ATen/core/grad_mode.h>
+#include <c10/core/GradMode.h>
 #include <CLI/CLI.hpp>
 #include <c10/core/CachingDeviceAllocator.h>
 #include <nlohmann/json.hpp>
 #include <torch/csrc/autograd/autograd.h>
 
+#include "core/load/random.h"
 #include "core/train/aligner.h"
 #include "core/train/gate_loss.h"
 #include "core/train/optim.h"

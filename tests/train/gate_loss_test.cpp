@@ -37,16 +37,18 @@ at::Tensor gradient_at(const MorphModel& model, const GateOptions& options, cons
   return torch::autograd::grad({gate_loss(model, options, batch, leaf)}, {leaf})[0];
 }
 
+// Central differences of fourth order: (8 (f(h) - f(-h)) - (f(2h) - f(-2h))) / 12h.
 at::Tensor central_differences(const MorphModel& model, const GateOptions& options, const GateBatch& batch,
-                               const at::Tensor& alpha, double h) {
+                               const at::Tensor& alpha, double h = 2e-2) {
   const at::NoGradGuard no_grad;
   at::Tensor found = at::empty_like(alpha);
   for (int64_t l = 0; l < alpha.numel(); ++l) {
-    at::Tensor up = alpha.clone(), down = alpha.clone();
-    up[l] += h;
-    down[l] -= h;
-    found[l] = (gate_loss(model, options, batch, up).to(at::kDouble) - gate_loss(model, options, batch, down).to(at::kDouble)) /
-               (up[l] - down[l]).to(at::kDouble);
+    const auto moved = [&](double by) {
+      at::Tensor gates = alpha.clone();
+      gates[l] += by;
+      return gate_loss(model, options, batch, gates).item<double>();
+    };
+    found[l] = (8 * (moved(h) - moved(-h)) - (moved(2 * h) - moved(-2 * h))) / (12 * h);
   }
   return found;
 }
@@ -69,8 +71,8 @@ TEST_P(GateGradient, EqualsCentralDifferences) {
   const at::Tensor alpha = some_gates(model.layers());
   const at::Tensor found = gradient_at(model, options, batch, alpha);
   ASSERT_TRUE(at::isfinite(found).all().item<bool>());
-  // Step 1e-2 in float32: truncation and rounding together stay below 2e-3 of the gradient's norm.
-  EXPECT_LT(relative_error(found, central_differences(model, options, batch, alpha, 1e-2)), 2e-3) << found;
+  // Rounding of the float32 loss leaves up to 2e-3 of the gradient's norm.
+  EXPECT_LT(relative_error(found, central_differences(model, options, batch, alpha)), 2e-3) << found;
 }
 
 INSTANTIATE_TEST_SUITE_P(EveryOption, GateGradient,
@@ -85,7 +87,7 @@ TEST_P(GateGradientOfKind, EqualsCentralDifferences) {
   const GateBatch batch = toy_batch();
   const at::Tensor alpha = some_gates(model.layers());
   const GateOptions options;
-  EXPECT_LT(relative_error(gradient_at(model, options, batch, alpha), central_differences(model, options, batch, alpha, 1e-2)),
+  EXPECT_LT(relative_error(gradient_at(model, options, batch, alpha), central_differences(model, options, batch, alpha)),
             2e-3);
 }
 
@@ -103,7 +105,7 @@ TEST(GateGradientOfCrossEntropy, EqualsCentralDifferences) {
       const GateBatch batch = toy_batch(2, 24, true);
       const at::Tensor alpha = some_gates(model.layers());
       const at::Tensor found = gradient_at(model, options, batch, alpha);
-      EXPECT_LT(relative_error(found, central_differences(model, options, batch, alpha, 1e-2)), 5e-3) << supervision << found;
+      EXPECT_LT(relative_error(found, central_differences(model, options, batch, alpha)), 5e-3) << supervision << found;
     }
 }
 
@@ -113,7 +115,7 @@ TEST(GateGradient, IsExactWhereGatesSitAtTheEnds) {
   const GateBatch batch = toy_batch();
   const at::Tensor alpha = at::tensor({1.0f, 0.0f, 0.5f, 0.0f});
   const GateOptions options;
-  EXPECT_LT(relative_error(gradient_at(model, options, batch, alpha), central_differences(model, options, batch, alpha, 1e-2)),
+  EXPECT_LT(relative_error(gradient_at(model, options, batch, alpha), central_differences(model, options, batch, alpha)),
             2e-3);
 }
 
@@ -198,7 +200,8 @@ TEST(GateLoss, NormsAndPaddingByHand) {
   EXPECT_NEAR(gate_loss(model, options, batch, alpha).item<double>(), sum / model.teacher().config().hidden, 1e-6 * sum);
   options.norm = "relative";
   double relative = 0;
-  EXPECT_NEAR(gate_loss(model, options, batch, alpha, &relative).item<double>(), relative, 1e-6);
+  const double loss = gate_loss(model, options, batch, alpha, &relative).item<double>();
+  EXPECT_NEAR(loss, relative, 1e-6);
 
   // Two padded sequences give the mean of each alone (as many positions in both).
   options.norm = "sum";
@@ -250,7 +253,7 @@ TEST(RowCrossEntropy, EqualsThePlainForm) {
   const at::Tensor wanted = torch::autograd::grad({plain}, {a})[0];
   for (const int64_t chunk : {1, 7, 19, 100}) {
     const at::Tensor rows = row_cross_entropy(*teacher, b, labels, nullptr, chunk);
-    EXPECT_NEAR(rows.item<double>(), plain.item<double>(), 1e-6);
+    EXPECT_NEAR(rows.item<double>(), plain.item<double>(), 1e-5);  // of 13.6, in float32
     EXPECT_TRUE(at::allclose(torch::autograd::grad({rows * 3}, {b})[0], wanted * 3, 1e-5, 1e-7)) << chunk;
   }
   const StopFlag stop;

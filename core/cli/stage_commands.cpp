@@ -93,7 +93,11 @@ class OpenRun {
  private:
   void close_failed(ErrorCode code, const std::string& stage, const std::string& message, const std::string& hint) {
     try {
-      job_.tell(JobStateEvent{.job = job_.id, .state = "failed", .error = JobError{static_cast<int>(code), stage, message, hint}});
+      JobStateEvent event;
+      event.job = job_.id;
+      event.state = "failed";
+      event.error = JobError{static_cast<int>(code), stage, message, hint};
+      job_.tell(std::move(event));
       recorder_.close("failed");
     } catch (const Error&) {
       // The disk may be why the job failed; the first error is the one to show.

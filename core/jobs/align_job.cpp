@@ -81,7 +81,7 @@ AlignResult run_align_job(const Job& job, bool resumed) {
     else
       job.listener.note("the run has no checkpoint yet: starting at step 1");
   }
-  job.tell(JobStateEvent{.job = job.id, .state = "running", .kind = "align", .run = folder.path.filename()});
+  tell_running(job, "align");
   const AlignResult result = aligner.run(
       [&](const AlignStep& step) {
         AlignStepsEvent event;
@@ -91,7 +91,7 @@ AlignResult run_align_job(const Job& job, bool resumed) {
         event.layer_loss = {step.layer_loss};
         event.lr = {step.lr};
         event.time_s = {step.seconds};
-        event.tokens = {static_cast<double>(step.tokens)};
+        event.tokens = {step.tokens};
         event.error = step.held_out;
         job.tell(std::move(event));
         job.listener.progress("align", {"steps", step.step, options.steps, step.tokens},

@@ -124,7 +124,11 @@ EvalOutcome run_eval_job(const Job& job, const EvalSet& set, const std::vector<N
       job.listener.note(fmt::format("{}: all {} prompts known from before", plan.name, cached));
     if (one.grid.complete() && probe && !job.stop.is_set())
       one.text = probe->metrics({plan.plan}, nullptr, {}, &job.stop).front();
-    EvalSummaryEvent summary{job.id, set.name, plan.plan.to_string(), config.weights};
+    EvalSummaryEvent summary;
+    summary.job = job.id;
+    summary.set = set.name;
+    summary.plan = plan.plan.to_string();
+    summary.weights = config.weights;
     summary.score = one.grid.mean_score();
     summary.nll_nats = one.grid.mean_nll_nats();
     for (const RecallCell& cell : one.grid.cells) {

@@ -48,7 +48,7 @@ GatesOutcome run_gates_job(const Job& job, bool resumed) {
     else
       job.listener.note("the run has no checkpoint yet: starting at step 1");
   }
-  job.tell(JobStateEvent{.job = job.id, .state = "running", .kind = "gates", .run = folder.path.filename()});
+  tell_running(job, "gates");
   GatesOutcome outcome;
   outcome.result = trainer.run(
       [&](const GateStep& step) {
@@ -62,7 +62,7 @@ GatesOutcome run_gates_job(const Job& job, bool resumed) {
         event.relative = {step.relative};
         event.lr = {step.lr};
         event.time_s = {step.seconds};
-        event.tokens = {static_cast<double>(step.tokens)};
+        event.tokens = {step.tokens};
         job.tell(std::move(event));
         double sum = 0;
         for (const double alpha : step.alpha) sum += alpha;

@@ -19,6 +19,15 @@ void Job::tell(Event event) const {
   if (is_recorded(event)) recorder.append(std::move(event));
 }
 
+void tell_running(const Job& job, const std::string& kind) {
+  JobStateEvent event;
+  event.job = job.id;
+  event.state = "running";
+  event.kind = kind;
+  event.run = job.recorder.folder().path.filename();
+  job.tell(std::move(event));
+}
+
 fs::path runs_folder(const RunConfig& config) { return config.runs.empty() ? default_runs_folder() : fs::path(config.runs); }
 
 fs::path find_run(const RunConfig& config, const std::string& name) {

@@ -37,6 +37,9 @@ struct Job {
   void tell(Event event) const;
 };
 
+/// job.state running, with kind and run.
+void tell_running(const Job& job, const std::string& kind);
+
 /// The run a job writes: a new folder named config.run (or after `kind`), or, with resume or an existing run, that one.
 struct RunInHand {
   RunFolder folder;

@@ -61,7 +61,7 @@ SelectOutcome run_select_job(const Job& job) {
   MorphModel& model = job.session.model();
   const int L = model.layers(), budget = budget_of(job.config, L);
   const auto text = open_text(job.config.text, job.session.tokenizer());
-  job.tell(JobStateEvent{.job = job.id, .state = "running", .kind = "select", .run = job.recorder.folder().path.filename()});
+  tell_running(job, "select");
   SelectOutcome outcome;
   const std::vector<Lock> locks = locks_of(job.config, L);
   if (job.config.method == "score_file") {

@@ -7,6 +7,7 @@
 #include <functional>
 #include <memory>
 
+#include "core/run/error.h"
 #include "core/run/record_events.h"
 #include "core/run/run_file.h"
 #include "core/run/run_folder.h"

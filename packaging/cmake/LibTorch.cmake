@@ -19,8 +19,22 @@ foreach(lib c10 torch_cpu)
     IMPORTED_LOCATION "${FLASHMORPH_TORCH_DIR}/lib/lib${lib}.so"
     INTERFACE_INCLUDE_DIRECTORIES "${FLASHMORPH_TORCH_DIR}/include;${FLASHMORPH_TORCH_DIR}/include/torch/csrc/api/include")
 endforeach()
+# The wheel's headers bring a newer fmt than the system's and come first on the include path; its compiled half is made here.
+file(CONFIGURE OUTPUT ${CMAKE_BINARY_DIR}/pch/torch_fmt.cpp CONTENT "#include <fmt/format-inl.h>
+FMT_BEGIN_NAMESPACE
+namespace detail {
+template FMT_API auto dragonbox::to_decimal(float x) noexcept -> dragonbox::decimal_fp<float>;
+template FMT_API auto dragonbox::to_decimal(double x) noexcept -> dragonbox::decimal_fp<double>;
+template FMT_API auto thousands_sep_impl(locale_ref) -> thousands_sep_result<char>;
+template FMT_API auto decimal_point_impl(locale_ref) -> char;
+template FMT_API void buffer<char>::append(const char*, const char*);
+}
+FMT_END_NAMESPACE
+")
+add_library(torch_fmt STATIC ${CMAKE_BINARY_DIR}/pch/torch_fmt.cpp)
+target_include_directories(torch_fmt SYSTEM PRIVATE "${FLASHMORPH_TORCH_DIR}/include")
 add_library(torch INTERFACE)
-target_link_libraries(torch INTERFACE torch_cpu c10 ${CMAKE_DL_LIBS})
+target_link_libraries(torch INTERFACE torch_cpu c10 torch_fmt ${CMAKE_DL_LIBS})
 list(APPEND CMAKE_BUILD_RPATH "${FLASHMORPH_TORCH_DIR}/lib")
 
 # One precompiled header serves every target that uses torch: flashmorph_torch_target(NAME).

@@ -63,7 +63,9 @@ TEST_P(BranchTest, EveryParameterGetsAGradient) {
   for (const auto& [name, value] : branch.parameters()) {
     ASSERT_TRUE(value.grad().defined()) << name;
     EXPECT_TRUE(at::isfinite(value.grad()).all().item<bool>()) << name;
-    EXPECT_GT(value.grad().abs().sum().item<double>(), 0.0) << name;
+    // The second half of kda's output gate starts at zero, so at first nothing reaches the first half.
+    const bool behind_zeros = GetParam() == BranchKind::kda && name == "g_proj.0.weight";
+    EXPECT_EQ(value.grad().abs().sum().item<double>() > 0, !behind_zeros) << name;
   }
 }
 

@@ -50,6 +50,10 @@ TEST_P(TeacherTest, LogitsEqualTransformers) {
 TEST_P(TeacherTest, CachedStepsEqualTheFullSequence) {
   const at::NoGradGuard no_grad;
   const Golden g = golden(GetParam());
+  // With dynamic scaling every new length changes all frequencies; cached keys keep those they were written with, in
+  // transformers too, so beyond the trained length steps and full sequence are two different things.
+  if (g.teacher->config().rope.type == "dynamic" && g.ids.size(1) > g.teacher->config().max_position)
+    GTEST_SKIP() << "dynamic scaling beyond the trained length is not the same with a cache";
   const MorphModel model(g.teacher, {BranchOptions::of(BranchKind::lightning)}, 1);
   const LayerPlan plan = LayerPlan::all_full(model.layers());
   Cache cache(model.layers());

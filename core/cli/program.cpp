@@ -100,6 +100,7 @@ int run_program(int argc, char** argv) {
         {"run", "The whole way in one command: align, gates, plan, recall maps"}};
     add(name, kWhat.at(name), make);
   }
+  add("truth", "Every plan of small budgets of a small model, measured: what selectors are judged by", add_truth_command);
   add("export", "Write what was chosen: hybrid_config.json (--plan-only)", add_export_command);
   add("tokens", "Ids of the text on stdin, or text of ids", add_tokens_command);
   add("logits", "Logits, greedy continuation and likelihood of ids, to check the engine against other software",

@@ -43,6 +43,7 @@ CommandBody add_inspect_command(CLI::App& app);
 CommandBody add_tokens_command(CLI::App& app);
 CommandBody add_logits_command(CLI::App& app);
 CommandBody add_corpus_command(CLI::App& app);
+CommandBody add_truth_command(CLI::App& app);
 /// align, gates, select, eval, compare, run: flags come from the one description in core/run/run_config.
 std::vector<std::pair<std::string, std::function<CommandBody(CLI::App&)>>> stage_commands();
 CommandBody add_export_command(CLI::App& app);

@@ -196,6 +196,18 @@ int eval_body(CommandContext& context, const RunConfig& config, bool compare) {
   return 0;
 }
 
+// NAME, NAME-2, ...: the first under which `run` has left nothing yet. Without a name of its own an interrupted run cannot be
+// told from a finished one, so --resume needs --run.
+std::string free_base(const RunConfig& config, const std::string& name) {
+  if (config.resume)
+    throw Error("run", ErrorCode::bad_request, "--resume needs the name of the run", "add --run NAME");
+  for (int n = 1;; ++n) {
+    std::string base = n == 1 ? name : fmt::format("{}-{}", name, n);
+    const std::filesystem::path folder = runs_folder(config);
+    if (!std::filesystem::exists(folder / (base + "-align")) && !std::filesystem::exists(folder / (base + "-gates"))) return base;
+  }
+}
+
 // The whole way: align (unless branches are given) -> gates -> plan -> recall maps of the chosen, the uniform, the all-linear plan
 // and the teacher, all in runs beside each other.
 int run_body(CommandContext& context, const RunConfig& config) {
@@ -203,7 +215,7 @@ int run_body(CommandContext& context, const RunConfig& config) {
   nlohmann::json json = nlohmann::json::object();
   RunConfig gates = config;
   gates.command = "gates";
-  const std::string base = config.run.empty() ? session->teacher().config().name : config.run;
+  const std::string base = config.run.empty() ? free_base(config, session->teacher().config().name) : config.run;
   if (!session->has_branches()) {
     RunConfig align = config;
     align.command = "align";

@@ -57,28 +57,41 @@ void check_tensors(const GgufFile& file, const ModelConfig& config) {
                   fmt::format("a {} model has no such tensor", config.family));
 }
 
+// Decoded numbers on their way into a weight. One buffer for all tensors: buffers of their own between the weights would
+// tear the heap.
+class Scratch {
+ public:
+  std::span<float> take(int64_t numbers) {
+    if (numbers > buffer_.numel()) buffer_ = at::empty({std::max(numbers, kPieceNumbers)}, at::kFloat);
+    return {buffer_.mutable_data_ptr<float>(), static_cast<size_t>(numbers)};
+  }
+  at::Tensor tensor(int64_t numbers) const { return buffer_.narrow(0, 0, numbers); }
+
+ private:
+  at::Tensor buffer_ = at::empty({0}, at::kFloat);
+};
+
 // Rows of interleaved rotary pairs back to halves: view (heads, hd/2, 2, in), swap the middle axes. One head at a time.
-void copy_unpermuted(const GgufFile& file, const GgufTensor& tensor, int64_t heads, const at::Tensor& out) {
-  const int64_t head_numbers = tensor.numbers() / heads, rows = tensor.shape.front() / heads;
-  const auto scratch = at::empty({head_numbers}, at::kFloat);
-  const auto flat = out.view({heads, head_numbers});
+void copy_unpermuted(const GgufFile& file, const GgufTensor& tensor, int64_t heads, const at::Tensor& out, Scratch& scratch) {
+  const int64_t head_numbers = tensor.numbers() / heads, pairs = tensor.shape.front() / heads / 2;
+  const auto halves = out.view({heads, 2, pairs, -1});
   for (int64_t head = 0; head < heads; ++head) {
-    file.dequantize(tensor, head * head_numbers, {scratch.mutable_data_ptr<float>(), static_cast<size_t>(head_numbers)});
-    flat.select(0, head).copy_(scratch.view({rows / 2, 2, -1}).transpose(0, 1).reshape({head_numbers}));
-    file.release(tensor, head * head_numbers, head_numbers);
+    file.dequantize(tensor, head * head_numbers, scratch.take(head_numbers));
+    halves.select(0, head).copy_(scratch.tensor(head_numbers).view({pairs, 2, -1}).transpose(0, 1));
+    file.release(tensor, 0, (head + 1) * head_numbers);
   }
 }
 
-void copy_plain(const GgufFile& file, const GgufTensor& tensor, const at::Tensor& out) {
+void copy_plain(const GgufFile& file, const GgufTensor& tensor, const at::Tensor& out, Scratch& scratch) {
   static_assert(kPieceNumbers % 256 == 0, "pieces hold whole blocks");
   const int64_t numbers = tensor.numbers();
   const auto flat = out.view({numbers});
-  const auto scratch = at::empty({std::min(kPieceNumbers, numbers)}, at::kFloat);
   for (int64_t at = 0; at < numbers; at += kPieceNumbers) {
     const int64_t count = std::min(kPieceNumbers, numbers - at);
-    file.dequantize(tensor, at, {scratch.mutable_data_ptr<float>(), static_cast<size_t>(count)});
-    flat.narrow(0, at, count).copy_(scratch.narrow(0, 0, count));
-    file.release(tensor, at, count);
+    file.dequantize(tensor, at, scratch.take(count));
+    flat.narrow(0, at, count).copy_(scratch.tensor(count));
+    // From the start: reading ahead brings pages back that were let go.
+    file.release(tensor, 0, at + count);
   }
 }
 
@@ -102,13 +115,14 @@ Checkpoint load_gguf(const std::filesystem::path& model, at::ScalarType dtype, a
   out.quantization = gguf_quantization(file);
   out.config_sha256 = sha256_hex(file.bytes().first(std::min<size_t>(file.contents().data_offset, file.bytes().size())));
   out.tokenizer_sha256 = tokenizer_hash(file);
+  Scratch scratch;
   for (const auto& spec : tensor_table(out.config)) {
     const auto& tensor = file.tensors().at(gguf_tensor_name(spec.name));
     const auto weight = at::empty(spec.shape, at::TensorOptions().dtype(dtype).device(device));
     if (const int64_t heads = gguf_permuted_heads(out.config, spec.name))
-      copy_unpermuted(file, tensor, heads, weight);
+      copy_unpermuted(file, tensor, heads, weight, scratch);
     else
-      copy_plain(file, tensor, weight);
+      copy_plain(file, tensor, weight, scratch);
     out.tensors[spec.name] = weight;
   }
   return out;

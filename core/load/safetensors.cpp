@@ -95,7 +95,8 @@ at::Tensor SafetensorsFile::tensor(const std::string& name, at::ScalarType dtype
   for (int64_t at = 0; at < numbers; at += kPieceNumbers) {
     const int64_t count = std::min(kPieceNumbers, numbers - at);
     flat.narrow(0, at, count).copy_(piece(e, at, count));
-    map_->release(e.begin + static_cast<size_t>(at) * width, static_cast<size_t>(count) * width);
+    // From the start: reading ahead brings pages back that were let go.
+    map_->release(e.begin, static_cast<size_t>(at + count) * width);
   }
   return out;
 }

@@ -14,6 +14,7 @@
 #include "core/load/safetensors.h"
 #include "core/load/sha256.h"
 #include "core/run/error.h"
+#include "tests/load/peak_memory.h"
 #include "tests/load/refused.h"
 #include "tests/load/temporary_folder.h"
 
@@ -216,15 +217,6 @@ TEST(Checkpoint, RefusesGgufTensorsThatDoNotAgree) {
   refused(bytes.substr(0, bytes.size() / 2), {"tensor"});
 }
 
-// ---- memory
-
-int64_t status_bytes(const std::string& field) {
-  std::ifstream status("/proc/self/status");
-  for (std::string line; std::getline(status, line);)
-    if (line.starts_with(field + ":")) return std::stoll(line.substr(field.size() + 1)) * 1024;
-  return 0;
-}
-
 TEST(Checkpoint, LoadingTakesAtMostOnePointTwoTimesTheWeights) {
   const TemporaryFolder folder;
   // One large tensor and many middling ones, float32: 70 MB.
@@ -242,11 +234,10 @@ TEST(Checkpoint, LoadingTakesAtMostOnePointTwoTimesTheWeights) {
     write_safetensors(folder.path() / "model.safetensors", tensors, {});
   }
   for (const auto dtype : {at::kBFloat16, at::kFloat}) {
-    std::ofstream("/proc/self/clear_refs") << "5";  // the high-water mark starts anew
-    const int64_t before = status_bytes("VmRSS");
+    const testing::PeakMemory peak;
     const auto checkpoint = load_checkpoint(folder.path(), dtype);
     for (const auto& [name, tensor] : checkpoint.tensors) (void)tensor.sum();  // touch what is mapped
-    const auto took = static_cast<double>(status_bytes("VmHWM") - before);
+    const auto took = static_cast<double>(peak.bytes());
     const auto weights = static_cast<double>(numbers) * static_cast<double>(c10::elementSize(dtype));
     RecordProperty(dtype == at::kFloat ? "peak_over_weights_f32" : "peak_over_weights_bf16", std::to_string(took / weights));
     EXPECT_LT(took, 1.2 * weights) << at::toString(dtype) << ": " << took / weights;

@@ -139,7 +139,7 @@ TEST(GgufFile, RefusesHugeCountsBeforeReadingThem) {
 }
 
 TEST(GgufFile, RefusesOddKeysAndValues) {
-  refuse(key(13).text(), {"\"k\"", "value type 13"});
+  refuse(key(13).u32(0).text(), {"\"k\"", "value type 13"});
   refuse(key(9).u32(9).u64(1).u32(9).u64(1).text(), {"\"k\"", "arrays of arrays"});
   refuse(key(9).u32(77).u64(1).text(), {"\"k\"", "value type 77"});
   refuse(key(7).put(uint8_t{2}).raw("   ").text(), {"\"k\"", "true or false"});

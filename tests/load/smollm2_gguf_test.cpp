@@ -8,6 +8,7 @@
 
 #include "core/load/checkpoint.h"
 #include "core/load/gguf.h"
+#include "tests/load/peak_memory.h"
 
 namespace flashmorph {
 namespace {
@@ -67,6 +68,19 @@ TEST(SmolLm2Gguf, HoldsWhatTheFactsSay) {
   row("model.layers.0.self_attn.q_proj.weight[0,:6]", 0);
   row("model.layers.0.self_attn.q_proj.weight[1,:3]", 1);
   EXPECT_EQ(weights_sha256(path), facts["gguf_sha256"]);
+}
+
+TEST(SmolLm2Gguf, LoadingTakesAtMostOnePointTwoTimesTheWeights) {
+  const auto path = smollm2();
+  if (!std::filesystem::exists(path)) GTEST_SKIP() << "all of it: the model is not here";
+  const testing::PeakMemory peak;
+  const auto checkpoint = load_checkpoint(path, at::kBFloat16);
+  const auto took = static_cast<double>(peak.bytes());
+  int64_t numbers = 0;
+  for (const auto& [name, tensor] : checkpoint.tensors) numbers += tensor.numel();
+  const double weights = 2.0 * static_cast<double>(numbers);
+  RecordProperty("peak_over_weights", std::to_string(took / weights));
+  EXPECT_LT(took, 1.2 * weights);
 }
 
 }  // namespace

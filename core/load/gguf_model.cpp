@@ -84,12 +84,13 @@ void read_rope_freqs(const GgufFile& file, ModelConfig& config) {
   if (config.rope.type != "default")
     refuse_model(file.where(), fmt::format("rope_freqs.weight beside rope scaling {} is not supported", config.rope.type),
                  "use the Hugging Face directory of the model");
+  constexpr double kFloat32 = 1e-5;  // the converter computes in float32
   RopeConfig llama3 = config.rope;
   llama3.type = "llama3";
   llama3.factor = static_cast<double>(divisors.back());
+  if (std::abs(llama3.factor - std::round(llama3.factor)) <= kFloat32 * llama3.factor) llama3.factor = std::round(llama3.factor);
   llama3.original_max_position = 8192;
   const auto expected = llama3_divisors(llama3, config.head_dim);
-  constexpr double kFloat32 = 1e-5;  // the converter computes in float32
   bool equal = llama3.factor > 1;
   for (size_t i = 0; i < expected.size(); ++i)
     equal = equal && std::abs(static_cast<double>(divisors[i]) - expected[i]) <= kFloat32 * expected[i];

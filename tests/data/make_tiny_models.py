@@ -137,8 +137,8 @@ def permute(w, heads):
     return w.reshape(heads, 2, w.shape[0] // heads // 2, *w.shape[1:]).swapaxes(1, 2).reshape(w.shape)
 
 
-def write_gguf(path, arch, cfg, weights, tok_parts, quant=None):
-    """weights: Hugging Face name -> float32 array; quant: type for matrices, else F32."""
+def write_gguf(path, arch, cfg, weights, tok_parts, quant=None, rope_freqs=None):
+    """weights: Hugging Face name -> float32 array; quant: type for matrices, else F32; rope_freqs: llama3's divisors."""
     _, tokens, merges = tok_parts
     w = gguf.GGUFWriter(path, arch)
     w.add_context_length(cfg["max_position_embeddings"])
@@ -185,6 +185,8 @@ def write_gguf(path, arch, cfg, weights, tok_parts, quant=None):
             w.add_tensor(f"{out}.{kind}", gguf.quants.quantize(a, quant), raw_dtype=quant)
         else:
             w.add_tensor(f"{out}.{kind}", np.ascontiguousarray(a))
+    if rope_freqs is not None:
+        w.add_tensor("rope_freqs.weight", rope_freqs)
     w.write_header_to_file()
     w.write_kv_data_to_file()
     w.write_tensors_to_file()
@@ -223,8 +225,17 @@ def make(name, out):
     return folder
 
 
+def llama3_divisors(cfg, head_dim):
+    """Unscaled over scaled frequencies, as GGUF keeps the llama3 scaling."""
+    config = transformers.LlamaConfig(**cfg)
+    scaled, _ = transformers.modeling_rope_utils.ROPE_INIT_FUNCTIONS["llama3"](config, "cpu")
+    plain = cfg["rope_parameters"]["rope_theta"] ** -(torch.arange(0, head_dim, 2).float() / head_dim)
+    return (plain / scaled).numpy()
+
+
 def make_ggufs(out):
-    """tiny/gguf: the weights of llama_tied, qwen3_tied, qwen2_tied (F32, so equal to the directories) and a Q8_0 llama."""
+    """tiny/gguf: the weights of llama_tied, qwen3_tied, qwen2_tied (F32), llama_llama3 (BF16), all equal to the directories,
+    and a Q8_0 llama."""
     folder = os.path.join(out, "gguf")
     shutil.rmtree(folder, ignore_errors=True)
     os.makedirs(folder)
@@ -235,6 +246,13 @@ def make_ggufs(out):
         write_gguf(os.path.join(folder, f"{name}.gguf"), arch, kw, weights, parts)
         if arch == "llama":
             write_gguf(os.path.join(folder, f"{name}_q8_0.gguf"), arch, kw, weights, parts, gguf.GGMLQuantizationType.Q8_0)
+
+
+    kinds = gguf.GGMLQuantizationType
+    weights = {k: v.float().numpy() for k, v in load_file(os.path.join(out, "llama_llama3", "model.safetensors")).items()}
+    cfg = MODELS["llama_llama3"][1]
+    write_gguf(os.path.join(folder, "llama_llama3.gguf"), "llama", cfg, weights, make_tokenizer("smollm"), kinds.BF16,
+               llama3_divisors(cfg, 16))
 
 
 def main():

@@ -97,6 +97,16 @@ TEST(Checkpoint, GgufEqualsItsDirectory) {
   }
 }
 
+TEST(Checkpoint, GgufInBfloat16KeepsDivisorsOfItsRope) {
+  const auto gguf = load_checkpoint(kTiny / "gguf/llama_llama3.gguf", at::kBFloat16);
+  const auto directory = load_checkpoint(kTiny / "llama_llama3", at::kBFloat16);
+  for (const auto& [name, values] : directory.tensors) EXPECT_TRUE(at::equal(gguf.tensors.at(name), values)) << name;
+  EXPECT_EQ(gguf.config.dtype, "bfloat16");
+  EXPECT_EQ(gguf.config.rope.freq_factors.size(), 8U);
+  EXPECT_NEAR(gguf.config.rope.freq_factors.back(), 8, 1e-5);
+  EXPECT_NEAR(gguf.config.rope.freq_factors.front(), 1, 1e-5);
+}
+
 TEST(Checkpoint, QuantisedGgufIsNearAndSaysSo) {
   const auto gguf = load_checkpoint(kTiny / "gguf/llama_tied_q8_0.gguf", at::kBFloat16);
   const auto directory = load_checkpoint(kTiny / "llama_tied", at::kFloat);

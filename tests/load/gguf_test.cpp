@@ -267,6 +267,58 @@ TEST(GgufModel, RefusesByKey) {
   bad("llama.attention.sliding_window", Bytes().u32(4).u32(8), {"sliding_window"});
 }
 
+// A llama of one head of 64 dimensions, theta 5e5, with these divisors.
+std::string model_with_rope_freqs(const std::vector<float>& divisors) {
+  auto bytes = head(2, 7)
+                   .string("general.architecture").u32(8).string("llama")
+                   .string("llama.block_count").u32(4).u32(1)
+                   .string("llama.context_length").u32(4).u32(131072)
+                   .string("llama.embedding_length").u32(4).u32(64)
+                   .string("llama.feed_forward_length").u32(4).u32(8)
+                   .string("llama.attention.head_count").u32(4).u32(1)
+                   .string("llama.rope.freq_base").u32(6).put(5e5F);
+  bytes.string("token_embd.weight").u32(2).u64(64).u64(1).u32(0).u64(0);
+  bytes.string("rope_freqs.weight").u32(1).u64(divisors.size()).u32(0).u64(256);
+  bytes.pad(32).raw(std::string(256, '\0'));
+  for (const float divisor : divisors) bytes.put(divisor);
+  return bytes.text();
+}
+
+RopeConfig rope_of(const std::vector<float>& divisors) {
+  const auto bytes = model_with_rope_freqs(divisors);
+  return gguf_model_config(open(bytes)).rope;
+}
+
+TEST(GgufModel, RecognisesLlama3ScalingInItsDivisors) {
+  // Plain over scaled frequencies of transformers for Llama 3.2 1B: theta 5e5, factor 32, 1, 4, 8192.
+  std::vector<float> divisors(15, 1.0F);
+  for (const float middle : {1.65132916F, 3.29226279F, 9.66672993F}) divisors.push_back(middle);
+  divisors.resize(32, 32.0F);
+  divisors[1] = 0.999999881F;
+  divisors[31] = 31.9999981F;
+  const auto rope = rope_of(divisors);
+  EXPECT_EQ(rope.type, "llama3");
+  EXPECT_EQ(rope.factor, 32);
+  EXPECT_EQ(rope.low_freq_factor, 1);
+  EXPECT_EQ(rope.high_freq_factor, 4);
+  EXPECT_EQ(rope.original_max_position, 8192);
+  EXPECT_TRUE(rope.freq_factors.empty());
+
+  divisors[16] = 3.3F;  // nobody's parameters: the divisors are kept as they are
+  EXPECT_EQ(rope_of(divisors).type, "default");
+  EXPECT_EQ(rope_of(divisors).freq_factors, divisors);
+}
+
+TEST(GgufModel, RefusesUnusableDivisors) {
+  const auto refused = [](const std::vector<float>& divisors, const char* word) {
+    expect_refused([&] { rope_of(divisors); }, {"m.gguf", "rope_freqs.weight", word});
+  };
+  refused(std::vector<float>(31, 1.0F), "expected [32], got [31]");
+  refused(std::vector<float>(32, 0.0F), "not positive");
+  refused(std::vector<float>(32, std::nanf("")), "not positive");
+  refused(std::vector<float>(32, HUGE_VALF), "not positive");
+}
+
 TEST(GgufModel, EveryNameOfTheTableHasItsTwin) {
   EXPECT_EQ(gguf_tensor_name("model.embed_tokens.weight"), "token_embd.weight");
   EXPECT_EQ(gguf_tensor_name("lm_head.weight"), "output.weight");

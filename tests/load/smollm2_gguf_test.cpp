@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The real SmolLM2-135M-Instruct Q4_1 file, when FLASHMORPH_SMOLLM2_GGUF names it or it lies in the cache of test data.
+// The real SmolLM2-135M-Instruct Q4_1 file, when FLASHMORPH_SMOLLM2_GGUF names it or it lies among the test data
+// that packaging/fetch_test_data fetches.
 #include <cstdlib>
 #include <fstream>
 
@@ -15,9 +16,11 @@ namespace {
 
 std::filesystem::path smollm2() {
   if (const char* named = std::getenv("FLASHMORPH_SMOLLM2_GGUF")) return named;
+  const std::filesystem::path file = "smollm2/SmolLM2-135M-Instruct.Q4_1.gguf";
+  if (const char* given = std::getenv("FLASHMORPH_TEST_DATA")) return given / file;
+  if (const char* cache = std::getenv("XDG_CACHE_HOME")) return std::filesystem::path(cache) / "flashmorph/test-data" / file;
   const char* home = std::getenv("HOME");
-  return std::filesystem::path(home == nullptr ? "" : home) /
-         ".cache/flashmorph/test-data/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf";
+  return std::filesystem::path(home == nullptr ? "." : home) / ".cache/flashmorph/test-data" / file;
 }
 
 TEST(SmolLm2Gguf, HoldsWhatTheFactsSay) {

@@ -19,8 +19,9 @@ struct AlignStepsEvent {
   std::vector<int64_t> step;
   std::vector<double> loss;                     ///< mean over layers
   std::vector<std::vector<double>> layer_loss;  ///< [rows][L]
-  std::vector<double> lr, time_s, tokens;
-  std::vector<double> error;  ///< [L] held-out relative error as of the last row, if measured
+  std::vector<double> lr, time_s;
+  std::vector<int64_t> tokens;  ///< so far
+  std::vector<double> error;    ///< [L] held-out relative error as of the last row, if measured
 };
 
 struct GateStepsEvent {
@@ -29,14 +30,16 @@ struct GateStepsEvent {
   std::vector<std::vector<double>> alpha, raw;  ///< [rows][L] after and before clamping
   std::vector<double> loss, penalty;            ///< supervision term without penalty; lambda
   std::vector<double> relative;                 ///< relative alignment loss, NaN where it has none
-  std::vector<double> lr, time_s, tokens;
+  std::vector<double> lr, time_s;
+  std::vector<int64_t> tokens;
 };
 
 /// Steps of distill and finetune.
 struct TrainStepsEvent {
   std::string job, stage;
   std::vector<int64_t> step;
-  std::vector<double> loss, lr, time_s, tokens;
+  std::vector<double> loss, lr, time_s;
+  std::vector<int64_t> tokens;
 };
 
 /// One changed cell with its totals so far, on the wire [length index, depth index, trials, hits,

@@ -66,8 +66,9 @@ Writer::Writer(bool compress) : compress_(compress) {
   keep_quiet();
   const Id access = made(H5Pcreate(H5P_FILE_ACCESS), close_list, "make a property list");
   done(H5Pset_fapl_core(access.get(), kMemoryStep, 0), "choose the memory driver");
-  // Format 1.10: its metadata carry checksums, so damage is noticed instead of misread.
-  done(H5Pset_libver_bounds(access.get(), H5F_LIBVER_V18, H5F_LIBVER_V18), "choose format 1.10");
+  // The oldest layout that holds the data: H5Fget_file_image clears a flag of newer superblocks without renewing their checksum,
+  // and every reader then refuses the file.
+  done(H5Pset_libver_bounds(access.get(), H5F_LIBVER_EARLIEST, H5F_LIBVER_V110), "choose the format");
   static std::atomic<uint64_t> count{0};  // the memory driver tells open files apart by name
   const std::string name = fmt::format("flashmorph-write-{}", count++);
   file_ = made(H5Fcreate(name.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access.get()), close_file,

@@ -65,8 +65,7 @@ AdditiveGradients additive_chunk_backward(const AdditiveChunks& in, const at::Te
       at::matmul(P.transpose(-1, -2), sdO).add_(at::matmul(in.K * decay.exit, dS));
   const at::Tensor dP = at::matmul(sdO, U.transpose(-1, -2)).tril_();
   out.Q = decay.rows(dP, in.K).add_(at::matmul(sdO, S.transpose(-1, -2)).mul_(decay.entry));
-  const at::Tensor G = at::matmul(U, dS.transpose(-1, -2)).mul_(decay.exit);
-  out.K = decay.columns(dP, in.Q).add_(G);
+  out.K = decay.columns(dP, in.Q).add_(at::matmul(U, dS.transpose(-1, -2)).mul_(decay.exit));
   if (in.beta) {
     out.V = dU * *in.beta;
     out.beta = (dU * in.V).sum(-1);
@@ -74,8 +73,8 @@ AdditiveGradients additive_chunk_backward(const AdditiveChunks& in, const at::Te
     out.V = dU;
   }
   if (want_log_decay)
-    out.log_decay = log_decay_gradient(in.Q * out.Q, in.K * out.K, in.K * G,
-                                       (S * dS).mul_(decay.total).sum(-1), !decay.pairs.defined());
+    out.log_decay = log_decay_gradient(in.Q * out.Q, in.K * out.K, states.narrow(2, 1, N), dS,
+                                       !decay.pairs.defined());
   out.state = adjoints.select(2, 0);
   return out;
 }

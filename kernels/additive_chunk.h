@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Chunk form of the rules that only add to the state (plain, lightning, simple, mamba2, gla): method 2.4, "decay".
+// Chunk form of the rules that only add to the state (plain, lightning, simple, mamba2, gla):
+// method 2.4, "decay".
 #pragma once
 
 #include <optional>
@@ -8,7 +9,8 @@
 
 namespace flashmorph::kernels {
 
-/// Inputs in chunk layout: Q, K [B, H, N, C, K], V [B, H, N, C, V], beta [B, H, N, C, 1], entry state [B, H, K, V].
+/// Inputs in chunk layout: Q, K [B, H, N, C, K], V [B, H, N, C, V], beta [B, H, N, C, 1], entry
+/// state [B, H, K, V].
 struct AdditiveChunks {
   at::Tensor Q, K, V;
   std::optional<at::Tensor> beta;

@@ -30,8 +30,8 @@ struct ChannelDecay : torch::autograd::Function<ChannelDecay> {
         {q, k, v, log_decay, beta.value_or(at::Tensor()), state.value_or(at::Tensor())});
     ctx->saved_data["scale"] = scale;
     ctx->set_materialize_grads(false);
-    Recurrence out = kernels::forward(q, k, v, log_decay, beta, scale, state,
-                                      static_cast<Form>(form));
+    Recurrence out =
+        kernels::forward(q, k, v, log_decay, beta, scale, state, static_cast<Form>(form));
     return {std::move(out.output), std::move(out.state)};
   }
 
@@ -66,7 +66,8 @@ Recurrence channel_decay(const at::Tensor& q, const at::Tensor& k, const at::Ten
   if (form == Form::naive) return channel_decay_naive(q, k, v, log_decay, beta, scale, state);
   if (!wants_gradient({q, k, v, log_decay, beta, state}))
     return forward(q, k, v, log_decay, beta, scale, state, form);
-  auto out = ChannelDecay::apply(q, k, v, log_decay, beta, scale, state, static_cast<int64_t>(form));
+  auto out =
+      ChannelDecay::apply(q, k, v, log_decay, beta, scale, state, static_cast<int64_t>(form));
   return {std::move(out[0]), std::move(out[1])};
 }
 

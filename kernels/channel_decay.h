@@ -15,8 +15,9 @@ namespace flashmorph::kernels {
 /// q, k: [B, T, H, K], one dtype.  v: [B, T, H, V], the same dtype.
 /// log_decay: [B, T, H, K], log space.  beta: [B, T, H], write weight; absent: 1.
 /// scale: factor of the output, usually K^-1/2.  state: S_0: [B, H, K, V]; absent: zero.
-/// Returns o and S_T. Differentiable in every tensor, the state both ways. Throws c10::Error on a shape, dtype or device that
-/// does not fit. Source: method 2.2 (rule), 2.4 (chunk form, sub-chunks of 16).
+/// Returns o and S_T. Differentiable in every tensor, the state both ways. Throws c10::Error on a
+/// shape, dtype or device that does not fit. Source: method 2.2 (rule), 2.4 (chunk form, sub-chunks
+/// of 16).
 Recurrence channel_decay(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                          const at::Tensor& log_decay, const std::optional<at::Tensor>& beta,
                          double scale, const std::optional<at::Tensor>& state = {},

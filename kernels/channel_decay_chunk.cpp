@@ -17,8 +17,8 @@ AdditiveChunks chunks_of(const at::Tensor& q, const at::Tensor& k, const at::Ten
   in.V = to_chunks(v, C, type);
   if (beta) in.beta = to_chunks(*beta, C, type).unsqueeze(-1);
   in.decay = ChunkDecay::per_channel(to_chunks(log_decay, C, type));
-  in.state = entry_state(state, q.size(0), q.size(2), q.size(3), v.size(3),
-                         v.options().dtype(type));
+  in.state =
+      entry_state(state, q.size(0), q.size(2), q.size(3), v.size(3), v.options().dtype(type));
   in.scale = scale;
   return in;
 }

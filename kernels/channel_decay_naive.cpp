@@ -11,8 +11,8 @@ Recurrence channel_decay_naive(const at::Tensor& q, const at::Tensor& k, const a
   const auto type = state_type(v);
   const auto qs = q.to(type).unbind(1), ks = k.to(type).unbind(1), vs = v.to(type).unbind(1);
   const auto decays = log_decay.to(type).exp().unbind(1);
-  at::Tensor S = entry_state(state, q.size(0), q.size(2), q.size(3), v.size(3),
-                             v.options().dtype(type));
+  at::Tensor S =
+      entry_state(state, q.size(0), q.size(2), q.size(3), v.size(3), v.options().dtype(type));
   std::vector<at::Tensor> outputs;
   outputs.reserve(qs.size());
   for (size_t t = 0; t < qs.size(); ++t) {

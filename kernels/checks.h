@@ -8,7 +8,8 @@
 
 namespace flashmorph::kernels {
 
-/// Throws unless `tensor` is a strided floating-point tensor of exactly `sizes` on `device`; -1 leaves a size free.
+/// Throws unless `tensor` is a strided floating-point tensor of exactly `sizes` on `device`; -1
+/// leaves a size free.
 void check_tensor(const char* function, const char* name, const at::Tensor& tensor,
                   at::IntArrayRef sizes, const at::Device& device);
 /// The same for a tensor that may be absent.

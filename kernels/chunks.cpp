@@ -71,8 +71,7 @@ ChunkDecay ChunkDecay::per_channel(const at::Tensor& log_decay) {
   sizes.insert(sizes.end() - 2, C / sub_);
   sizes[sizes.size() - 2] = sub_;
   decay.blocks_ = b.view(sizes);
-  decay.from_first_ =
-      (decay.blocks_ - decay.blocks_.narrow(-2, 0, 1)).exp_().view(b.sizes());
+  decay.from_first_ = (decay.blocks_ - decay.blocks_.narrow(-2, 0, 1)).exp_().view(b.sizes());
   for (int64_t first = 0; first < C; first += sub_)
     decay.to_first_.push_back((b.narrow(-2, first, 1) - b.narrow(-2, 0, first)).exp_());
   return decay;
@@ -164,19 +163,18 @@ at::Tensor ChunkDecay::columns(const at::Tensor& G, const at::Tensor& A) const {
   for (int64_t j = 0; j < sub_; ++j) {
     const int64_t left = sub_ - j;
     at::Tensor term = (blocks_.narrow(-2, j, left) - blocks_.narrow(-2, j, 1)).exp_();
-    term.mul_(a.narrow(-2, j, left))
-        .mul_(diagonal.select(-1, j).narrow(-1, j, left).unsqueeze(-1));
+    term.mul_(a.narrow(-2, j, left)).mul_(diagonal.select(-1, j).narrow(-1, j, left).unsqueeze(-1));
     out_blocks.select(-2, j).add_(term.sum(-2));
   }
   return out;
 }
 
 at::Tensor log_decay_gradient(const at::Tensor& read, const at::Tensor& written,
-                              const at::Tensor& exit_term, const at::Tensor& state_term,
+                              const at::Tensor& exit_state, const at::Tensor& d_exit_state,
                               bool per_channel) {
   const int64_t C = read.size(-2);
   at::Tensor db = read - written;
-  at::Tensor last = exit_term.sum(-2).add_(state_term);
+  const at::Tensor last = (exit_state * d_exit_state).sum(-1);
   if (per_channel) {
     db.select(-2, C - 1).add_(last);
     return reverse_cumsum(db, -2);

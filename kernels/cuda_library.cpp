@@ -14,7 +14,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// The driver's own interface: asked first, because it is small and says whether loading the rest is worth it.
+// The driver's own interface: asked first, because it is small and says whether loading the rest is
+// worth it.
 std::string list_devices(std::vector<CudaDevice>& devices) {
   void* driver = dlopen("libcuda.so.1", RTLD_NOW);
   if (driver == nullptr) return "no NVIDIA driver is installed (libcuda.so.1 is missing)";
@@ -117,7 +118,8 @@ CudaStatus find() {
     status.available = true;
     status.reason = load_own_kernels(wanted);
     status.own_kernels = status.reason.empty();
-  } catch (const std::exception& error) {  // LibTorch or a kernel library threw while it registered itself
+  } catch (const std::exception&
+               error) {  // LibTorch or a kernel library threw while it registered itself
     status.reason = std::string("loading the CUDA part failed: ") + error.what();
   }
   return status;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Finds and loads the CUDA part at run time: LibTorch's libtorch_cuda.so and our own kernels. Without it all runs on the CPU.
+// Finds and loads the CUDA part at run time: LibTorch's libtorch_cuda.so and our own kernels.
+// Without it all runs on the CPU.
 #pragma once
 
 #include <cstdint>
@@ -9,13 +10,14 @@
 namespace flashmorph::kernels {
 
 struct CudaDevice {
-  int index = 0;              ///< as in the device name cuda:index
-  std::string name;           ///< as the driver gives it
-  int64_t memory_bytes = 0;   ///< total memory
+  int index = 0;                                   ///< as in the device name cuda:index
+  std::string name;                                ///< as the driver gives it
+  int64_t memory_bytes = 0;                        ///< total memory
   int capability_major = 0, capability_minor = 0;  ///< 9, 0 for H100 and H200
 };
 
-/// What was found. `available`: tensors can live on cuda devices. `own_kernels`: our CUDA kernels are registered too.
+/// What was found. `available`: tensors can live on cuda devices. `own_kernels`: our CUDA kernels
+/// are registered too.
 struct CudaStatus {
   bool available = false;
   bool own_kernels = false;
@@ -23,9 +25,10 @@ struct CudaStatus {
   std::vector<CudaDevice> devices;
 };
 
-/// Loads at the first call and answers the same ever after; safe from any thread. Call it before anything else asks LibTorch
-/// for CUDA, because LibTorch remembers the answer it had first. Our kernels, libflashmorph_kernels_cuda.so, are looked for in
-/// $FLASHMORPH_CUDA_LIBRARY (a file; "none" keeps everything on the CPU), beside the program, in ../lib/flashmorph and ../lib from
+/// Loads at the first call and answers the same ever after; safe from any thread. Call it before
+/// anything else asks LibTorch for CUDA, because LibTorch remembers the answer it had first. Our
+/// kernels, libflashmorph_kernels_cuda.so, are looked for in $FLASHMORPH_CUDA_LIBRARY (a file;
+/// "none" keeps everything on the CPU), beside the program, in ../lib/flashmorph and ../lib from
 /// there. Never throws for a missing part.
 const CudaStatus& load_cuda();
 

@@ -16,7 +16,8 @@ std::vector<double> lightning_slopes(int64_t heads) {
   for (int64_t h = 0; h < power; ++h)
     slopes.push_back(std::exp2(-8.0 * static_cast<double>(h + 1) / static_cast<double>(power)));
   for (int64_t j = 0; j < heads - power; ++j)
-    slopes.push_back(std::exp2(-8.0 * static_cast<double>(2 * j + 1) / static_cast<double>(2 * power)));
+    slopes.push_back(
+        std::exp2(-8.0 * static_cast<double>(2 * j + 1) / static_cast<double>(2 * power)));
   return slopes;
 }
 

@@ -20,7 +20,8 @@ using torch::autograd::variable_list;
 constexpr int64_t part_elements = 32768;
 
 // On a GPU alpha is not read back, so that the host need not wait.
-at::Tensor mix_on_device(const at::Tensor& alpha, const at::Tensor& full, const at::Tensor& linear) {
+at::Tensor mix_on_device(const at::Tensor& alpha, const at::Tensor& full,
+                         const at::Tensor& linear) {
   const auto type = state_type(full);
   const at::Tensor a = alpha.to(full.device(), type);
   const at::Tensor mixed =
@@ -55,23 +56,24 @@ double gate_gradient(const at::Tensor& full, const at::Tensor& linear, const at:
   const at::Tensor f = full.contiguous(), l = linear.contiguous(), d = dy.contiguous();
   const int64_t parts = (f.numel() + part_elements - 1) / part_elements;
   std::vector<double> sums(static_cast<size_t>(parts), 0.0);
-  AT_DISPATCH_FLOATING_TYPES_AND2(at::kBFloat16, at::kHalf, f.scalar_type(), "gate_mix_backward", [&] {
-    using Wide = std::conditional_t<std::is_same_v<scalar_t, double>, double, float>;
-    const scalar_t *from_full = f.const_data_ptr<scalar_t>(),
-                   *from_linear = l.const_data_ptr<scalar_t>(),
-                   *grad = d.const_data_ptr<scalar_t>();
-    parallel_ranges(parts, 1, [&](int64_t begin, int64_t end) {
-      for (int64_t part = begin; part < end; ++part) {
-        const int64_t first = part * part_elements;
-        sums[static_cast<size_t>(part)] = static_cast<double>(sum_lanes<Wide>(
-            std::min(part_elements, f.numel() - first), [&](int64_t i) {
-              return (static_cast<Wide>(from_full[first + i]) -
-                      static_cast<Wide>(from_linear[first + i])) *
-                     static_cast<Wide>(grad[first + i]);
-            }));
-      }
-    });
-  });
+  AT_DISPATCH_FLOATING_TYPES_AND2(
+      at::kBFloat16, at::kHalf, f.scalar_type(), "gate_mix_backward", [&] {
+        using Wide = std::conditional_t<std::is_same_v<scalar_t, double>, double, float>;
+        const scalar_t *from_full = f.const_data_ptr<scalar_t>(),
+                       *from_linear = l.const_data_ptr<scalar_t>(),
+                       *grad = d.const_data_ptr<scalar_t>();
+        parallel_ranges(parts, 1, [&](int64_t begin, int64_t end) {
+          for (int64_t part = begin; part < end; ++part) {
+            const int64_t first = part * part_elements;
+            sums[static_cast<size_t>(part)] = static_cast<double>(
+                sum_lanes<Wide>(std::min(part_elements, f.numel() - first), [&](int64_t i) {
+                  return (static_cast<Wide>(from_full[first + i]) -
+                          static_cast<Wide>(from_linear[first + i])) *
+                         static_cast<Wide>(grad[first + i]);
+                }));
+          }
+        });
+      });
   double total = 0;
   for (const double sum : sums) total += sum;
   return total;

@@ -40,8 +40,8 @@ struct GatedDeltaRule : torch::autograd::Function<GatedDeltaRule> {
     ctx->saved_data["scale"] = scale;
     ctx->saved_data["form"] = form;
     ctx->set_materialize_grads(false);
-    Recurrence out = kernels::forward(q, k, v, log_decay, beta, scale, state,
-                                      static_cast<Form>(form));
+    Recurrence out =
+        kernels::forward(q, k, v, log_decay, beta, scale, state, static_cast<Form>(form));
     return {std::move(out.output), std::move(out.state)};
   }
 
@@ -84,8 +84,8 @@ Recurrence gated_delta_rule(const at::Tensor& q, const at::Tensor& k, const at::
   TORCH_CHECK(log_decay.defined() && (log_decay.dim() == 3 || log_decay.dim() == 4),
               "[gated_delta_rule] log_decay: expected shape [B, T, H] or [B, T, H, K], got ",
               log_decay.defined() ? log_decay.sizes() : at::IntArrayRef());
-  check_tensor("gated_delta_rule", "log_decay", log_decay, q.sizes().slice(0, static_cast<size_t>(log_decay.dim())),
-               q.device());
+  check_tensor("gated_delta_rule", "log_decay", log_decay,
+               q.sizes().slice(0, static_cast<size_t>(log_decay.dim())), q.device());
   if (form == Form::naive) return gated_delta_rule_naive(q, k, v, log_decay, beta, scale, state);
   if (!wants_gradient({q, k, v, log_decay, beta, state}))
     return forward(q, k, v, log_decay, beta, scale, state, form);

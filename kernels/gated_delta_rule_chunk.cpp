@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Chunk form of gated_delta_rule and its reverse mode (method 2.4, "delta"): everything is batched over the chunks but the
-// states, which pass from chunk to chunk.
+// Chunk form of gated_delta_rule and its reverse mode (method 2.4, "delta"): everything is batched
+// over the chunks but the states, which pass from chunk to chunk.
 #include "kernels/chunks.h"
 #include "kernels/forms.h"
 
@@ -27,13 +27,14 @@ DeltaChunks chunks_of(const at::Tensor& q, const at::Tensor& k, const at::Tensor
   in.beta = to_chunks(beta, C, type).unsqueeze(-1);
   const at::Tensor g = to_chunks(log_decay, C, type);
   in.decay = per_channel ? ChunkDecay::per_channel(g) : ChunkDecay::per_token(g);
-  in.state = entry_state(state, q.size(0), q.size(2), q.size(3), v.size(3),
-                         v.options().dtype(type));
+  in.state =
+      entry_state(state, q.size(0), q.size(2), q.size(3), v.size(3), v.options().dtype(type));
   return in;
 }
 
-// What forward and backward both need. The writes U = (I + A)^-1 beta (V - K+ S) depend on the entry state S of their chunk,
-// so the solve is done for beta V and beta K+ at once, and a chunk only has to subtract.
+// What forward and backward both need. The writes U = (I + A)^-1 beta (V - K+ S) depend on the
+// entry state S of their chunk, so the solve is done for beta V and beta K+ at once, and a chunk
+// only has to subtract.
 struct Writes {
   at::Tensor M;       // stril(dot(K, K)), [.., C, C]
   at::Tensor A;       // beta M
@@ -70,8 +71,8 @@ Writes writes_of(const DeltaChunks& in) {
 }  // namespace
 
 Recurrence gated_delta_rule_chunk(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                                  const at::Tensor& log_decay, const at::Tensor& beta,
-                                  double scale, const OptionalTensor& state) {
+                                  const at::Tensor& log_decay, const at::Tensor& beta, double scale,
+                                  const OptionalTensor& state) {
   const DeltaChunks in = chunks_of(q, k, v, log_decay, beta, state);
   const int64_t N = in.Q.size(2);
   const Writes w = writes_of(in);
@@ -118,15 +119,16 @@ RecurrenceGradients gated_delta_rule_chunk_backward(
   const at::Tensor dM = dA * in.beta;
 
   const at::Tensor dP = at::matmul(sdO, w.U.transpose(-1, -2)).tril_();
-  const at::Tensor G = at::matmul(w.U, dS.transpose(-1, -2)).mul_(decay.exit);
   const at::Tensor dQ =
       decay.rows(dP, in.K).add_(at::matmul(sdO, S.transpose(-1, -2)).mul_(decay.entry));
-  at::Tensor dK_write = decay.columns(dP, in.Q).add_(G).add_(decay.columns(dM, in.K));
+  at::Tensor dK_write = decay.columns(dP, in.Q)
+                            .add_(at::matmul(w.U, dS.transpose(-1, -2)).mul_(decay.exit))
+                            .add_(decay.columns(dM, in.K));
   const at::Tensor dK_erase =
       decay.rows(dM, in.K).sub_(at::matmul(dV, S.transpose(-1, -2)).mul_(decay.entry));
-  const at::Tensor d_log_decay = log_decay_gradient(
-      (in.Q * dQ).add_(in.K * dK_erase), in.K * dK_write, in.K * G,
-      (S * dS).mul_(decay.total).sum(-1), log_decay.dim() == 4);
+  const at::Tensor d_log_decay =
+      log_decay_gradient((in.Q * dQ).add_(in.K * dK_erase), in.K * dK_write,
+                         w.states.narrow(2, 1, N), dS, log_decay.dim() == 4);
 
   RecurrenceGradients out;
   out.q = from_chunks(dQ, T, q.scalar_type());

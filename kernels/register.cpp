@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Registers the operators with the fast CPU or the chunk form as their version for every device, and calls them through the dispatcher.
+// Registers the operators with the fast CPU or the chunk form as their version for every device,
+// and calls them through the dispatcher.
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <torch/library.h>
 
@@ -10,8 +11,8 @@
 namespace flashmorph::kernels {
 namespace {
 
-using ScalarGradients = std::tuple<at::Tensor, at::Tensor, at::Tensor, OptionalTensor,
-                                   OptionalTensor, at::Tensor>;
+using ScalarGradients =
+    std::tuple<at::Tensor, at::Tensor, at::Tensor, OptionalTensor, OptionalTensor, at::Tensor>;
 using DeltaGradients =
     std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor>;
 
@@ -22,9 +23,8 @@ std::tuple<at::Tensor, at::Tensor> scalar_forward(const at::Tensor& q, const at:
                                                   const OptionalTensor& state) {
   Recurrence out = scalar_decay_fused_fits(q)
                        ? scalar_decay_fused(q, k, v, log_decay, beta, scale, state)
-                   : q.size(1) == 1
-                       ? scalar_decay_naive(q, k, v, log_decay, beta, scale, state)
-                       : scalar_decay_chunk(q, k, v, log_decay, beta, scale, state);
+                   : q.size(1) == 1 ? scalar_decay_naive(q, k, v, log_decay, beta, scale, state)
+                                    : scalar_decay_chunk(q, k, v, log_decay, beta, scale, state);
   return {std::move(out.output), std::move(out.state)};
 }
 
@@ -44,9 +44,8 @@ std::tuple<at::Tensor, at::Tensor> delta_forward(const at::Tensor& q, const at::
                                                  const at::Tensor& v, const at::Tensor& log_decay,
                                                  const at::Tensor& beta, double scale,
                                                  const OptionalTensor& state) {
-  Recurrence out = q.size(1) == 1
-                       ? gated_delta_rule_naive(q, k, v, log_decay, beta, scale, state)
-                       : gated_delta_rule_chunk(q, k, v, log_decay, beta, scale, state);
+  Recurrence out = q.size(1) == 1 ? gated_delta_rule_naive(q, k, v, log_decay, beta, scale, state)
+                                  : gated_delta_rule_chunk(q, k, v, log_decay, beta, scale, state);
   return {std::move(out.output), std::move(out.state)};
 }
 
@@ -54,8 +53,8 @@ DeltaGradients delta_backward(const at::Tensor& q, const at::Tensor& k, const at
                               const at::Tensor& log_decay, const at::Tensor& beta, double scale,
                               const OptionalTensor& state, const at::Tensor& d_output,
                               const OptionalTensor& d_state) {
-  RecurrenceGradients out = gated_delta_rule_chunk_backward(q, k, v, log_decay, beta, scale, state,
-                                                            d_output, d_state);
+  RecurrenceGradients out =
+      gated_delta_rule_chunk_backward(q, k, v, log_decay, beta, scale, state, d_output, d_state);
   return {std::move(out.q),          std::move(out.k),     std::move(out.v),
           std::move(*out.log_decay), std::move(*out.beta), std::move(out.state)};
 }
@@ -99,17 +98,19 @@ TORCH_LIBRARY_IMPL(flashmorph, CompositeExplicitAutograd, m) {
 }
 // NOLINTEND
 
-std::tuple<at::Tensor, at::Tensor> scalar_decay_forward(
-    const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const OptionalTensor& log_decay,
-    const OptionalTensor& beta, double scale, const OptionalTensor& state) {
+std::tuple<at::Tensor, at::Tensor> scalar_decay_forward(const at::Tensor& q, const at::Tensor& k,
+                                                        const at::Tensor& v,
+                                                        const OptionalTensor& log_decay,
+                                                        const OptionalTensor& beta, double scale,
+                                                        const OptionalTensor& state) {
   static const auto op = find<decltype(scalar_decay_forward)>("flashmorph::scalar_decay_forward");
   return op.call(q, k, v, log_decay, beta, scale, state);
 }
 
-ScalarGradients scalar_decay_backward(const at::Tensor& q, const at::Tensor& k,
-                                      const at::Tensor& v, const OptionalTensor& log_decay,
-                                      const OptionalTensor& beta, double scale,
-                                      const OptionalTensor& state, const at::Tensor& d_output,
+ScalarGradients scalar_decay_backward(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                                      const OptionalTensor& log_decay, const OptionalTensor& beta,
+                                      double scale, const OptionalTensor& state,
+                                      const at::Tensor& d_output,
                                       const OptionalTensor& d_final_state) {
   static const auto op = find<decltype(scalar_decay_backward)>("flashmorph::scalar_decay_backward");
   return op.call(q, k, v, log_decay, beta, scale, state, d_output, d_final_state);

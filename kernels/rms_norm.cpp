@@ -51,7 +51,8 @@ void forward_rows(const at::Tensor& x, const at::Tensor& weight, double eps, at:
   });
 }
 
-// With n = x inverse and g = dy weight: dx = inverse (g - n mean(g n)), dweight = sum over rows of dy n.
+// With n = x inverse and g = dy weight: dx = inverse (g - n mean(g n)), dweight = sum over rows of
+// dy n.
 template <typename Value, typename Wide>
 void backward_rows(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& inverse,
                    const at::Tensor& dy, at::Tensor& dx, at::Tensor* d_weight) {
@@ -61,7 +62,8 @@ void backward_rows(const at::Tensor& x, const at::Tensor& weight, const at::Tens
   const Wide* w = weight.const_data_ptr<Wide>();
   const Wide* inverse_data = inverse.const_data_ptr<Wide>();
   Value* dx_data = dx.mutable_data_ptr<Value>();
-  // Partial sums by range, added in order, so that the result does not depend on which thread was first.
+  // Partial sums by range, added in order, so that the result does not depend on which thread was
+  // first.
   const int64_t ranges = std::max<int64_t>(1, std::min<int64_t>(at::get_num_threads(), R / grain));
   const int64_t rows_per_range = (R + ranges - 1) / ranges;
   std::vector<Wide> partial(d_weight ? static_cast<size_t>(ranges * D) : 0, Wide(0));
@@ -108,11 +110,10 @@ std::pair<at::Tensor, at::Tensor> normalize(const at::Tensor& x, const at::Tenso
     const at::Tensor wide_weight = weight.to(type).contiguous();
     at::Tensor y = at::empty(rows.sizes(), rows.options());
     at::Tensor inverse = at::empty({rows.size(0)}, rows.options().dtype(type));
-    AT_DISPATCH_FLOATING_TYPES_AND2(
-        at::kBFloat16, at::kHalf, x.scalar_type(), "rms_norm", [&] {
-          using Wide = std::conditional_t<std::is_same_v<scalar_t, double>, double, float>;
-          forward_rows<scalar_t, Wide>(rows, wide_weight, eps, y, inverse);
-        });
+    AT_DISPATCH_FLOATING_TYPES_AND2(at::kBFloat16, at::kHalf, x.scalar_type(), "rms_norm", [&] {
+      using Wide = std::conditional_t<std::is_same_v<scalar_t, double>, double, float>;
+      forward_rows<scalar_t, Wide>(rows, wide_weight, eps, y, inverse);
+    });
     return {y.view(x.sizes()), inverse};
   }
   if (fused(x)) {
@@ -152,12 +153,13 @@ struct RmsNorm : torch::autograd::Function<RmsNorm> {
             backward_rows<scalar_t, Wide>(rows, wide_weight, inverse, dy, dx,
                                           want_weight ? &d_weight : nullptr);
           });
-      return {dx.view(x.sizes()),
-              want_weight ? d_weight.to(weight.scalar_type()) : at::Tensor(), at::Tensor()};
+      return {dx.view(x.sizes()), want_weight ? d_weight.to(weight.scalar_type()) : at::Tensor(),
+              at::Tensor()};
     }
     if (fused(x)) {
-      auto [dx, dw] = at::_fused_rms_norm_backward(grads[0].contiguous(), x.contiguous(), {D}, inverse,
-                                                   weight.to(x.scalar_type()), {true, want_weight});
+      auto [dx, dw] =
+          at::_fused_rms_norm_backward(grads[0].contiguous(), x.contiguous(), {D}, inverse,
+                                       weight.to(x.scalar_type()), {true, want_weight});
       return {dx, want_weight ? dw.to(weight.scalar_type()) : at::Tensor(), at::Tensor()};
     }
     const at::Tensor normal = x.to(type) * inverse;
@@ -166,7 +168,8 @@ struct RmsNorm : torch::autograd::Function<RmsNorm> {
     const at::Tensor dx = (g - normal * (g * normal).mean(-1, /*keepdim=*/true)) * inverse;
     at::Tensor d_weight;
     if (want_weight)
-      d_weight = (dy * normal.to(x.scalar_type()).to(type)).view({-1, D}).sum(0).to(weight.scalar_type());
+      d_weight =
+          (dy * normal.to(x.scalar_type()).to(type)).view({-1, D}).sum(0).to(weight.scalar_type());
     return {dx.to(x.scalar_type()), d_weight, at::Tensor()};
   }
 };

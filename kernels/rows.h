@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Sums over a row of numbers in independent lanes: vectorizes without reordering that depends on compiler flags.
+// Sums over a row of numbers in independent lanes: vectorizes without reordering that depends on
+// compiler flags.
 #pragma once
 
 #include <cstdint>

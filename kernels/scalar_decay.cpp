@@ -15,7 +15,8 @@ using torch::autograd::variable_list;
 
 // The operator may be a CUDA kernel loaded at run time, which knows no gradient of a fixed decay.
 bool through_operator(const OptionalTensor& log_decay, Form form) {
-  return form == Form::automatic && !(log_decay && log_decay->dim() == 1 && log_decay->requires_grad());
+  return form == Form::automatic &&
+         !(log_decay && log_decay->dim() == 1 && log_decay->requires_grad());
 }
 
 Recurrence forward(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
@@ -38,8 +39,8 @@ struct ScalarDecay : torch::autograd::Function<ScalarDecay> {
     ctx->saved_data["scale"] = scale;
     ctx->saved_data["form"] = form;
     ctx->set_materialize_grads(false);
-    Recurrence out = kernels::forward(q, k, v, log_decay, beta, scale, state,
-                                      static_cast<Form>(form));
+    Recurrence out =
+        kernels::forward(q, k, v, log_decay, beta, scale, state, static_cast<Form>(form));
     return {std::move(out.output), std::move(out.state)};
   }
 

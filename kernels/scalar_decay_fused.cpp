@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Fast CPU form of scalar_decay: every thread walks the chunks of its heads with the state and all intermediates in its cache.
-// The equations are those of the chunk form (method 2.4); products and sums are float32 for every narrow input.
+// Fast CPU form of scalar_decay: every thread walks the chunks of its heads with the state and all
+// intermediates in its cache. The equations are those of the chunk form (method 2.4); products and
+// sums are float32 for every narrow input.
 #include <algorithm>
 #include <cmath>
 #include <vector>
@@ -68,8 +69,9 @@ void scale_rows(const float* in, const float* factors, float factor, int64_t cou
   }
 }
 
-// Decay factors of one chunk, built by multiplying factors in (0, 1] only: E_ij = prod of a over (j, i], entry_i = prod over
-// [0, i], exit_i = prod over (i, count). No sum of logarithms can overflow or cancel.
+// Decay factors of one chunk, built by multiplying factors in (0, 1] only: E_ij = prod of a over
+// (j, i], entry_i = prod over [0, i], exit_i = prod over (i, count). No sum of logarithms can
+// overflow or cancel.
 struct ChunkFactors {
   float pairs[chunk_tokens * chunk_tokens];  // [count, count], zero above the diagonal
   float entry[chunk_tokens], exit[chunk_tokens];
@@ -92,7 +94,8 @@ struct ChunkFactors {
   }
 };
 
-// The decays a = e^{log_decay} of the tokens of one head; a fixed or absent decay gives the same factors in every full chunk.
+// The decays a = e^{log_decay} of the tokens of one head; a fixed or absent decay gives the same
+// factors in every full chunk.
 class HeadDecay {
  public:
   HeadDecay(const std::optional<at::Tensor>& log_decay, int64_t b, int64_t h) {
@@ -157,8 +160,11 @@ void with_type(at::ScalarType type, const Work& work) {
 // Scratch of one thread.
 struct Scratch {
   explicit Scratch(const Sizes& n)
-      : q(chunk_tokens * n.K), k(chunk_tokens * n.K), stacked((chunk_tokens + n.K) * n.V),
-        left(chunk_tokens * (chunk_tokens + std::max(n.K, n.V))), k_exit(chunk_tokens * n.K),
+      : q(chunk_tokens * n.K),
+        k(chunk_tokens * n.K),
+        stacked((chunk_tokens + n.K) * n.V),
+        left(chunk_tokens * (chunk_tokens + std::max(n.K, n.V))),
+        k_exit(chunk_tokens * n.K),
         out(chunk_tokens * std::max(n.K, n.V)) {}
   // stacked: the V rows of the chunk, then the state; left: [P | scaled Q]
   std::vector<float> q, k, stacked, left, k_exit, out;
@@ -235,8 +241,8 @@ Recurrence scalar_decay_fused(const at::Tensor& q, const at::Tensor& k, const at
         const int64_t b = i / n.H, h = i % n.H;
         ChunkFactors factors;
         forward_head<Value>(n, b, h, queries, keys, values, HeadDecay(decays, b, h),
-                               HeadBeta(weights, b, h), static_cast<float>(scale), output,
-                               states + i * n.K * n.V, scratch, factors);
+                            HeadBeta(weights, b, h), static_cast<float>(scale), output,
+                            states + i * n.K * n.V, scratch, factors);
       }
     });
   });
@@ -257,10 +263,16 @@ struct BackwardScratch {
   explicit BackwardScratch(const Sizes& n)
       : chunks((n.T + chunk_tokens - 1) / chunk_tokens),
         states(static_cast<size_t>((chunks + 1) * n.K * n.V)),
-        q(chunk_tokens * n.K), k(chunk_tokens * n.K), v(chunk_tokens * n.V),
-        d_out(chunk_tokens * n.V), scaled(chunk_tokens * std::max(n.K, n.V)),
-        P(chunk_tokens * chunk_tokens), dP(chunk_tokens * chunk_tokens), dq(chunk_tokens * n.K),
-        dk(chunk_tokens * n.K), dv(chunk_tokens * n.V) {}
+        q(chunk_tokens * n.K),
+        k(chunk_tokens * n.K),
+        v(chunk_tokens * n.V),
+        d_out(chunk_tokens * n.V),
+        scaled(chunk_tokens * std::max(n.K, n.V)),
+        P(chunk_tokens * chunk_tokens),
+        dP(chunk_tokens * chunk_tokens),
+        dq(chunk_tokens * n.K),
+        dk(chunk_tokens * n.K),
+        dv(chunk_tokens * n.V) {}
   int64_t chunks;
   std::vector<float> states;  // at the chunk borders, [N+1, K, V]
   std::vector<float> q, k, v, d_out, scaled, P, dP, dq, dk, dv;
@@ -284,7 +296,8 @@ void backward_head(const Sizes& n, int64_t b, int64_t h, const at::Tensor& q, co
   float weights[chunk_tokens], factor[chunk_tokens], d_log[chunk_tokens];
 
   // The states again, left to right.
-  for (int64_t chunk = 0; chunk + 1 < s.chunks || (grads.log_decay.defined() && chunk < s.chunks); ++chunk) {
+  for (int64_t chunk = 0; chunk + 1 < s.chunks || (grads.log_decay.defined() && chunk < s.chunks);
+       ++chunk) {
     const int64_t first = chunk * chunk_tokens, c = std::min(chunk_tokens, n.T - first);
     decay.build(first, c, f);
     beta.load(first, c, weights);
@@ -309,8 +322,7 @@ void backward_head(const Sizes& n, int64_t b, int64_t h, const at::Tensor& q, co
     load(v_rows, first, c, n.V, s.v.data());
     load(d_rows, first, c, n.V, s.d_out.data());
     // The last token's share of the decay gradient, <S', dS'>, before dS moves on.
-    const float exit_share =
-        grads.log_decay.defined() ? dot(state + area, adjoint, area) : 0.0F;
+    const float exit_share = grads.log_decay.defined() ? dot(state + area, adjoint, area) : 0.0F;
 
     // P = scale E Q K^T without beta; dP = scale E dO (beta V)^T
     gemm(false, true, c, c, n.K, scale, s.q.data(), n.K, s.k.data(), n.K, 0, s.P.data(), c);
@@ -365,13 +377,10 @@ void backward_head(const Sizes& n, int64_t b, int64_t h, const at::Tensor& q, co
 
 }  // namespace
 
-RecurrenceGradients scalar_decay_fused_backward(const at::Tensor& q, const at::Tensor& k,
-                                                const at::Tensor& v,
-                                                const OptionalTensor& log_decay,
-                                                const OptionalTensor& beta, double scale,
-                                                const OptionalTensor& state,
-                                                const at::Tensor& d_output,
-                                                const OptionalTensor& d_state) {
+RecurrenceGradients scalar_decay_fused_backward(
+    const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const OptionalTensor& log_decay,
+    const OptionalTensor& beta, double scale, const OptionalTensor& state,
+    const at::Tensor& d_output, const OptionalTensor& d_state) {
   const Sizes n = sizes_of(q, v);
   const at::Tensor queries = q.contiguous(), keys = k.contiguous(), values = v.contiguous(),
                    d_outputs = d_output.to(v.scalar_type()).contiguous();
@@ -394,22 +403,21 @@ RecurrenceGradients scalar_decay_fused_backward(const at::Tensor& q, const at::T
   float* const adjoints = grads.state.mutable_data_ptr<float>();
   const int64_t area = n.K * n.V;
   with_type(q.scalar_type(), [&]<typename Value>(Value) {
-        parallel_ranges(n.B * n.H, 1, [&](int64_t begin, int64_t end) {
-          BackwardScratch scratch(n);
-          for (int64_t i = begin; i < end; ++i) {
-            const int64_t b = i / n.H, h = i % n.H;
-            if (entries)
-              std::copy(entries + i * area, entries + (i + 1) * area, scratch.states.begin());
-            else
-              std::fill(scratch.states.begin(), scratch.states.begin() + area, 0.0F);
-            ChunkFactors factors;
-            backward_head<Value>(n, b, h, queries, keys, values, d_outputs,
-                                    HeadDecay(decays, b, h), HeadBeta(weights, b, h),
-                                    static_cast<float>(scale), grads, adjoints + i * area, scratch,
-                                    factors);
-          }
-        });
-      });
+    parallel_ranges(n.B * n.H, 1, [&](int64_t begin, int64_t end) {
+      BackwardScratch scratch(n);
+      for (int64_t i = begin; i < end; ++i) {
+        const int64_t b = i / n.H, h = i % n.H;
+        if (entries)
+          std::copy(entries + i * area, entries + (i + 1) * area, scratch.states.begin());
+        else
+          std::fill(scratch.states.begin(), scratch.states.begin() + area, 0.0F);
+        ChunkFactors factors;
+        backward_head<Value>(n, b, h, queries, keys, values, d_outputs, HeadDecay(decays, b, h),
+                             HeadBeta(weights, b, h), static_cast<float>(scale), grads,
+                             adjoints + i * area, scratch, factors);
+      }
+    });
+  });
   RecurrenceGradients out;
   out.q = grads.q, out.k = grads.k, out.v = grads.v, out.state = grads.state;
   if (beta) out.beta = grads.beta.to(beta->scalar_type());

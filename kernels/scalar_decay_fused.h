@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Inside of scalar_decay: the fast CPU form. Same arguments and results as the chunk form (forms.h).
+// Inside of scalar_decay: the fast CPU form. Same arguments and results as the chunk form
+// (forms.h).
 #pragma once
 
 #include "kernels/forms.h"
@@ -12,12 +13,9 @@ bool scalar_decay_fused_fits(const at::Tensor& q);
 Recurrence scalar_decay_fused(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                               const OptionalTensor& log_decay, const OptionalTensor& beta,
                               double scale, const OptionalTensor& state);
-RecurrenceGradients scalar_decay_fused_backward(const at::Tensor& q, const at::Tensor& k,
-                                                const at::Tensor& v,
-                                                const OptionalTensor& log_decay,
-                                                const OptionalTensor& beta, double scale,
-                                                const OptionalTensor& state,
-                                                const at::Tensor& d_output,
-                                                const OptionalTensor& d_state);
+RecurrenceGradients scalar_decay_fused_backward(
+    const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const OptionalTensor& log_decay,
+    const OptionalTensor& beta, double scale, const OptionalTensor& state,
+    const at::Tensor& d_output, const OptionalTensor& d_state);
 
 }  // namespace flashmorph::kernels

@@ -20,8 +20,7 @@ struct ShortConvolution : torch::autograd::Function<ShortConvolution> {
   static variable_list forward(AutogradContext* ctx, const at::Tensor& x, const at::Tensor& weight,
                                const OptionalTensor& bias, bool silu, const OptionalTensor& state) {
     at::AutoDispatchBelowADInplaceOrView guard;
-    ctx->save_for_backward(
-        {x, weight, bias.value_or(at::Tensor()), state.value_or(at::Tensor())});
+    ctx->save_for_backward({x, weight, bias.value_or(at::Tensor()), state.value_or(at::Tensor())});
     ctx->saved_data["silu"] = silu;
     ctx->set_materialize_grads(false);
     ShortConv out = short_conv_chunk(x, weight, bias, silu, state);
@@ -51,7 +50,8 @@ ShortConv short_conv(const at::Tensor& x, const at::Tensor& weight, const Option
   TORCH_CHECK(weight.size(1) >= 1, "[short_conv] weight: expected at least one tap, got shape ",
               weight.sizes());
   check_tensor("short_conv", "bias", bias, {x.size(2)}, x.device());
-  check_tensor("short_conv", "state", state, {x.size(0), x.size(2), weight.size(1) - 1}, x.device());
+  check_tensor("short_conv", "state", state, {x.size(0), x.size(2), weight.size(1) - 1},
+               x.device());
   if (form == Form::naive) return short_conv_naive(x, weight, bias, silu, state);
   if (!wants_gradient({x, weight, bias, state}))
     return short_conv_chunk(x, weight, bias, silu, state);

@@ -18,10 +18,11 @@ struct ShortConv {
 ///
 ///   p_t = bias + sum_w weight_w * x_{t-W+1+w}      y_t = silu ? p_t sigmoid(p_t) : p_t
 ///
-/// x: [B, T, D], any floating dtype.  weight: [D, W], the last tap meets the current token.  bias: [D]; absent: 0.
-/// state: [B, D, W-1], the inputs before the first token, oldest first; absent: zero.
-/// Sums are float32 (float64 for float64). Differentiable in every tensor, the state both ways. Throws c10::Error on a shape,
-/// dtype or device that does not fit. Source: method 2.2, "causal depthwise conv".
+/// x: [B, T, D], any floating dtype.  weight: [D, W], the last tap meets the current token.  bias:
+/// [D]; absent: 0. state: [B, D, W-1], the inputs before the first token, oldest first; absent:
+/// zero. Sums are float32 (float64 for float64). Differentiable in every tensor, the state both
+/// ways. Throws c10::Error on a shape, dtype or device that does not fit. Source: method 2.2,
+/// "causal depthwise conv".
 ShortConv short_conv(const at::Tensor& x, const at::Tensor& weight,
                      const std::optional<at::Tensor>& bias, bool silu,
                      const std::optional<at::Tensor>& state = {}, Form form = Form::automatic);

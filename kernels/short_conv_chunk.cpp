@@ -29,8 +29,8 @@ at::Tensor convolve(const at::Tensor& padded, const at::Tensor& taps, const Opti
 
 }  // namespace
 
-ShortConv short_conv_chunk(const at::Tensor& x, const at::Tensor& weight, const OptionalTensor& bias,
-                           bool silu, const OptionalTensor& state) {
+ShortConv short_conv_chunk(const at::Tensor& x, const at::Tensor& weight,
+                           const OptionalTensor& bias, bool silu, const OptionalTensor& state) {
   const int64_t T = x.size(1), W = weight.size(1);
   const at::Tensor padded = with_history(x, W, state);
   at::Tensor p = convolve(padded, weight.to(padded.scalar_type()).t().contiguous(), bias);

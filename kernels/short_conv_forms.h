@@ -13,11 +13,11 @@ struct ShortConvGradients {
 };
 
 /// One token after the other in plain differentiable operations: the truth.
-ShortConv short_conv_naive(const at::Tensor& x, const at::Tensor& weight, const OptionalTensor& bias,
-                           bool silu, const OptionalTensor& state);
+ShortConv short_conv_naive(const at::Tensor& x, const at::Tensor& weight,
+                           const OptionalTensor& bias, bool silu, const OptionalTensor& state);
 /// All tokens at once, one tap after the other, any device; records nothing for autograd.
-ShortConv short_conv_chunk(const at::Tensor& x, const at::Tensor& weight, const OptionalTensor& bias,
-                           bool silu, const OptionalTensor& state);
+ShortConv short_conv_chunk(const at::Tensor& x, const at::Tensor& weight,
+                           const OptionalTensor& bias, bool silu, const OptionalTensor& state);
 ShortConvGradients short_conv_chunk_backward(const at::Tensor& x, const at::Tensor& weight,
                                              const OptionalTensor& bias, bool silu,
                                              const OptionalTensor& state,

@@ -5,8 +5,8 @@
 
 namespace flashmorph::kernels {
 
-ShortConv short_conv_naive(const at::Tensor& x, const at::Tensor& weight, const OptionalTensor& bias,
-                           bool silu, const OptionalTensor& state) {
+ShortConv short_conv_naive(const at::Tensor& x, const at::Tensor& weight,
+                           const OptionalTensor& bias, bool silu, const OptionalTensor& state) {
   const auto type = state_type(x);
   const int64_t B = x.size(0), T = x.size(1), D = x.size(2), W = weight.size(1);
   const at::Tensor taps = weight.to(type);

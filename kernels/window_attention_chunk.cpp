@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Blocked form of window_attention and its reverse mode: a block of queries meets only the sink and its own window.
+// Blocked form of window_attention and its reverse mode: a block of queries meets only the sink and
+// its own window.
 #include <limits>
 
 #include "kernels/chunks.h"
@@ -34,7 +35,8 @@ struct Span {
     sink_end = std::min(sink, near);
     const auto integers = options.dtype(at::kLong);
     const at::Tensor query = at::arange(offset + first, end, integers).unsqueeze(1);
-    const at::Tensor key = at::cat({at::arange(sink_end, integers), at::arange(near, end, integers)});
+    const at::Tensor key =
+        at::cat({at::arange(sink_end, integers), at::arange(near, end, integers)});
     hidden = key.gt(query).logical_or(key.ge(sink).logical_and(key.le(query - window)));
   }
 
@@ -69,8 +71,7 @@ at::Tensor window_attention_chunk(const at::Tensor& q, const at::Tensor& k, cons
   for (int64_t first = 0; first < T; first += block_tokens) {
     const int64_t count = std::min(block_tokens, T - first);
     const Span span(first, count, k.size(1) - T, sink, window, k.options());
-    const at::Tensor p =
-        probabilities(in.q.narrow(3, first, count) * scale, span.take(in.k), span);
+    const at::Tensor p = probabilities(in.q.narrow(3, first, count) * scale, span.take(in.k), span);
     grouped.narrow(3, first, count)
         .copy_(at::matmul(p, span.take(in.v)).view({B, G, H / G, count, V}));
   }
@@ -86,8 +87,7 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> window_attention_chunk_backward(
   at::Tensor dq = at::empty(q.sizes(), q.options());
   at::Tensor dq_grouped = dq.view({B, T, G, R, K}).permute({0, 2, 3, 1, 4});
   at::Tensor dk = at::zeros_like(in.k), dv = at::zeros_like(in.v);
-  const at::Tensor d_grouped =
-      d_output.contiguous().view({B, T, G, R, V}).permute({0, 2, 3, 1, 4});
+  const at::Tensor d_grouped = d_output.contiguous().view({B, T, G, R, V}).permute({0, 2, 3, 1, 4});
   for (int64_t first = 0; first < T; first += block_tokens) {
     const int64_t count = std::min(block_tokens, T - first);
     const Span span(first, count, k.size(1) - T, sink, window, k.options());

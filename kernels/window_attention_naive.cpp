@@ -18,8 +18,8 @@ at::Tensor window_attention_naive(const at::Tensor& q, const at::Tensor& k, cons
     const at::Tensor near = at::arange(from, position + 1, k.options().dtype(at::kLong));
     const at::Tensor first = at::arange(std::min(sink, from), near.options());
     const at::Tensor seen = at::cat({first, near});
-    const at::Tensor query = q.select(1, t).to(type).unsqueeze(1);                     // [B, 1, H, K]
-    const at::Tensor scores = (query * keys.index_select(1, seen)).sum(-1) * scale;     // [B, j, H]
+    const at::Tensor query = q.select(1, t).to(type).unsqueeze(1);                   // [B, 1, H, K]
+    const at::Tensor scores = (query * keys.index_select(1, seen)).sum(-1) * scale;  // [B, j, H]
     const at::Tensor weights = at::softmax(scores, 1).unsqueeze(-1);
     outputs.push_back((weights * values.index_select(1, seen)).sum(1));
   }

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// Times the recurrences on the CPU: forward without gradients, and forward with backward. One JSON object per line, best and
-// median of the repetitions in milliseconds. Arguments: [kind ..], default all; the peer is lightning_peer.py.
+// Times the recurrences on the CPU: forward without gradients, and forward with backward. One JSON
+// object per line, best and median of the repetitions in milliseconds. Arguments: [kind ..],
+// default all; the peer is lightning_peer.py.
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
 
 #include <ATen/Parallel.h>
+#include <c10/core/GradMode.h>
 
 #include "../kernels/recurrence_cases.h"
 #include "kernels/gate_mix.h"
@@ -38,11 +40,12 @@ void bench(const std::string& kind, Form form, const char* form_name, at::Scalar
            const RecurrenceSizes& n) {
   const RecurrenceCase c = make_recurrence(kind, n);
   std::vector<at::Tensor> x;
-  for (size_t i = 0; i < c.leaves.size(); ++i) x.push_back(c.leaves[i].to(i < 3 ? type : at::kFloat));
+  for (size_t i = 0; i < c.leaves.size(); ++i)
+    x.push_back(c.leaves[i].to(i < 3 ? type : at::kFloat));
   const Op op = c.op(form);
   const at::Tensor d_output = c.d_output.to(type);
   const Timing forward = time([&] {
-    at::NoGradGuard no_grad;
+    c10::NoGradGuard no_grad;
     op(x);
   });
   for (size_t i = 0; i < x.size(); ++i)
@@ -53,11 +56,12 @@ void bench(const std::string& kind, Form form, const char* form_name, at::Scalar
       if (leaf.requires_grad()) inputs.push_back(leaf);
     torch::autograd::grad({op(x)[0]}, inputs, {d_output}, false, false, true);
   });
-  std::printf("{\"op\": \"%s\", \"form\": \"%s\", \"dtype\": \"%s\", \"B\": %ld, \"T\": %ld, \"H\": %ld, "
-              "\"K\": %ld, \"threads\": %d, \"forward_best_ms\": %.3f, \"forward_median_ms\": %.3f, "
-              "\"both_best_ms\": %.3f, \"both_median_ms\": %.3f}\n",
-              kind.c_str(), form_name, c10::toString(type), n.B, n.T, n.H, n.K, at::get_num_threads(),
-              forward.best_ms, forward.median_ms, both.best_ms, both.median_ms);
+  std::printf(
+      "{\"op\": \"%s\", \"form\": \"%s\", \"dtype\": \"%s\", \"B\": %ld, \"T\": %ld, \"H\": %ld, "
+      "\"K\": %ld, \"threads\": %d, \"forward_best_ms\": %.3f, \"forward_median_ms\": %.3f, "
+      "\"both_best_ms\": %.3f, \"both_median_ms\": %.3f}\n",
+      kind.c_str(), form_name, c10::toString(type), n.B, n.T, n.H, n.K, at::get_num_threads(),
+      forward.best_ms, forward.median_ms, both.best_ms, both.median_ms);
   std::fflush(stdout);
 }
 
@@ -70,14 +74,16 @@ void bench_small(at::ScalarType type) {
   const auto report = [&](const char* name, const std::vector<at::Tensor>& inputs,
                           const std::function<at::Tensor()>& op) {
     const Timing forward = time([&] {
-      at::NoGradGuard no_grad;
+      c10::NoGradGuard no_grad;
       op();
     });
     const Timing both =
         time([&] { torch::autograd::grad({op()}, inputs, {dy}, false, false, false); });
-    std::printf("{\"op\": \"%s\", \"dtype\": \"%s\", \"B\": 8, \"T\": 512, \"D\": 576, \"forward_best_ms\": %.3f, "
-                "\"both_best_ms\": %.3f}\n",
-                name, c10::toString(type), forward.best_ms, both.best_ms);
+    std::printf(
+        "{\"op\": \"%s\", \"dtype\": \"%s\", \"B\": 8, \"T\": 512, \"D\": 576, "
+        "\"forward_best_ms\": %.3f, "
+        "\"both_best_ms\": %.3f}\n",
+        name, c10::toString(type), forward.best_ms, both.best_ms);
     std::fflush(stdout);
   };
   report("rms_norm", {x}, [&] { return rms_norm(x, w, 1e-6); });

@@ -31,7 +31,8 @@ inline double largest_difference(const at::Tensor& got, const at::Tensor& refere
   return worst == worst ? worst : std::numeric_limits<double>::infinity();
 }
 
-/// Leaves NaN in the memory that the next allocations of these sizes will get, so that a value nobody wrote shows.
+/// Leaves NaN in the memory that the next allocations of these sizes will get, so that a value
+/// nobody wrote shows.
 inline void poison(const std::vector<at::Tensor>& like) {
   std::vector<at::Tensor> blocks;
   for (int copy = 0; copy < 4; ++copy)
@@ -40,25 +41,26 @@ inline void poison(const std::vector<at::Tensor>& like) {
                                      at::MemoryFormat::Contiguous));
 }
 
-/// A function of named leaves that returns tensors; `run` gives its outputs and the gradients of sum_i <output_i, weight_i>.
+/// A function of named leaves that returns tensors; `run` gives its outputs and the gradients of
+/// sum_i <output_i, weight_i>.
 struct Case {
   std::vector<std::string> names;
   std::vector<at::Tensor> leaves;
 };
 
-struct Run {
+struct Evaluation {
   std::vector<at::Tensor> outputs, gradients;
 };
 
 using Op = std::function<std::vector<at::Tensor>(const std::vector<at::Tensor>&)>;
 
 /// weights: one per output, undefined where that output takes no part in the loss.
-inline Run run(const Op& op, const std::vector<at::Tensor>& leaves,
-               const std::vector<at::Tensor>& weights) {
+inline Evaluation run(const Op& op, const std::vector<at::Tensor>& leaves,
+                      const std::vector<at::Tensor>& weights) {
   std::vector<at::Tensor> inputs;
   for (const auto& leaf : leaves) inputs.push_back(leaf.detach().clone().requires_grad_(true));
   poison(inputs);
-  Run result;
+  Evaluation result;
   result.outputs = op(inputs);
   std::vector<at::Tensor> used, grads;
   for (size_t i = 0; i < weights.size(); ++i)

@@ -16,7 +16,8 @@ TEST(LightningSlopes, EqualTheGoldenVector) {
     const auto slopes = lightning_slopes(std::stoll(heads));
     ASSERT_EQ(slopes.size(), decays.size());
     for (size_t h = 0; h < slopes.size(); ++h)
-      EXPECT_NEAR(-slopes[h] / decays[h].get<double>(), 1.0, 1e-14) << heads << " heads, head " << h;
+      EXPECT_NEAR(-slopes[h] / decays[h].get<double>(), 1.0, 1e-14)
+          << heads << " heads, head " << h;
   }
 }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Every kind of recurrence against the golden vectors in float64: naive, chunk and step by step, outputs and all gradients.
+// Every kind of recurrence against the golden vectors in float64: naive, chunk and step by step,
+// outputs and all gradients.
 #include <fstream>
 #include <map>
 
@@ -14,7 +15,7 @@
 namespace flashmorph::kernels {
 namespace {
 
-constexpr double tolerance = 1e-10;  // measured: 5e-16 at worst
+constexpr double tolerance = 1e-12;  // absolute, what the file of vectors asks for
 
 at::Tensor tensor_of(const nlohmann::json& json) {
   std::vector<int64_t> sizes;
@@ -61,7 +62,8 @@ std::pair<at::Tensor, at::Tensor> apply(const std::string& kind, const Named& x,
   } else if (kind == "gla") {
     out = channel_decay(q, k, v, with_heads(x.at("g")), {}, scale, S0, form);
   } else {
-    out = gated_delta_rule(q, k, v, with_heads(x.at("g")), with_heads(x.at("beta")), scale, S0, form);
+    out =
+        gated_delta_rule(q, k, v, with_heads(x.at("g")), with_heads(x.at("beta")), scale, S0, form);
   }
   return {out.output.squeeze(2).squeeze(0), out.state.squeeze(0).squeeze(0)};
 }
@@ -114,12 +116,11 @@ TEST_P(GoldenRecurrences, OutputsStatesAndGradientsAgree) {
     const double scale = item.at("scale").get<double>();
     Named inputs = tensors_of(item.at("inputs"));
     for (auto& [name, value] : inputs) value.requires_grad_(true);
-    const auto [o, S] = GetParam() == "stepwise"
-                            ? apply_stepwise(kind, inputs, scale)
-                            : apply(kind, inputs, scale,
-                                    GetParam() == "naive"   ? Form::naive
-                                    : GetParam() == "chunk" ? Form::chunk
-                                                            : Form::automatic);
+    const auto [o, S] = GetParam() == "stepwise" ? apply_stepwise(kind, inputs, scale)
+                                                 : apply(kind, inputs, scale,
+                                                         GetParam() == "naive"   ? Form::naive
+                                                         : GetParam() == "chunk" ? Form::chunk
+                                                                                 : Form::automatic);
     const auto where = item.at("name").get<std::string>() + " " + GetParam();
     EXPECT_LT(largest_difference(o, tensor_of(item.at("o"))), tolerance) << where;
     EXPECT_LT(largest_difference(S, tensor_of(item.at("S_final"))), tolerance) << where;
@@ -143,14 +144,14 @@ TEST_P(GoldenRecurrences, GradientsReachTheRawValues) {
     for (auto& [name, value] : leaves) value.requires_grad_(true);
     const Named inputs = activate(kind, leaves);
     for (const auto& [name, value] : given)
-      EXPECT_LT(largest_difference(inputs.at(name), value), 1e-14) << item.at("name") << " " << name;
+      EXPECT_LT(largest_difference(inputs.at(name), value), 1e-14)
+          << item.at("name") << " " << name;
     const double scale = item.at("scale").get<double>();
-    const auto [o, S] = GetParam() == "stepwise"
-                            ? apply_stepwise(kind, inputs, scale)
-                            : apply(kind, inputs, scale,
-                                    GetParam() == "naive"   ? Form::naive
-                                    : GetParam() == "chunk" ? Form::chunk
-                                                            : Form::automatic);
+    const auto [o, S] = GetParam() == "stepwise" ? apply_stepwise(kind, inputs, scale)
+                                                 : apply(kind, inputs, scale,
+                                                         GetParam() == "naive"   ? Form::naive
+                                                         : GetParam() == "chunk" ? Form::chunk
+                                                                                 : Form::automatic);
     (o * tensor_of(item.at("w"))).sum().backward();
     for (const auto& [name, value] : item.at("grad_raw").items()) {
       EXPECT_LT(largest_difference(leaves.at(name).grad(), tensor_of(value)), tolerance)
@@ -163,7 +164,7 @@ TEST_P(GoldenRecurrences, GradientsReachTheRawValues) {
 
 INSTANTIATE_TEST_SUITE_P(Forms, GoldenRecurrences,
                          ::testing::Values("naive", "chunk", "automatic", "stepwise"),
-                         [](const auto& info) { return info.param; });
+                         [](const auto& test) { return test.param; });
 
 }  // namespace
 }  // namespace flashmorph::kernels

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The same comparisons on cuda tensors: chunk and automatic (our CUDA kernels, where they are loaded) against the token loop
-// on the CPU in float64. Skips with the reason where there is no GPU.
+// The same comparisons on cuda tensors: chunk and automatic (our CUDA kernels, where they are
+// loaded) against the token loop on the CPU in float64. Skips with the reason where there is no
+// GPU.
 #include "kernels/cuda_library.h"
 #include "kernels/gate_mix.h"
 #include "kernels/rms_norm.h"
@@ -23,7 +24,7 @@ TEST_F(OnTheGpu, RecurrencesEqualTheTokenLoop) {
   for (const auto& kind : recurrence_kinds())
     for (const int64_t T : {1, 63, 64, 100, 1000}) {
       const RecurrenceCase c = make_recurrence(kind, {.B = 1, .T = T, .H = 2, .K = 64, .V = 64});
-      const Run truth = c.run(Form::naive, at::kDouble);
+      const Evaluation truth = c.run(Form::naive, at::kDouble);
       const auto options = at::TensorOptions(at::kFloat).device(at::kCUDA);
       const std::string where = "float32 on cuda, T = " + std::to_string(T);
       expect_close(c, c.run(Form::chunk, options), truth, 1e-4, where + " chunk");
@@ -37,11 +38,12 @@ TEST_F(OnTheGpu, BfloatRecurrencesStayWithinTheirRounding) {
       RecurrenceCase c = make_recurrence(kind, {.B = 1, .T = 300, .H = 2, .K = D, .V = D});
       for (size_t i = 0; i < 3; ++i) c.leaves[i] = c.leaves[i].to(at::kBFloat16).to(at::kDouble);
       c.d_output = c.d_output.to(at::kBFloat16).to(at::kDouble);
-      const Run truth = c.run(Form::naive, at::kDouble);
+      const Evaluation truth = c.run(Form::naive, at::kDouble);
       const auto options = at::TensorOptions(at::kBFloat16).device(at::kCUDA);
       const std::string where = "bfloat16 on cuda, D = " + std::to_string(D);
       expect_close(c, c.run(Form::chunk, options), truth, 3e-3, where + " chunk");
-      // bfloat16 products: the bound of kernels.md 1.5 for such kernels is 4.5e-3; twice that is asked here
+      // bfloat16 products: the bound of kernels.md 1.5 for such kernels is 4.5e-3; twice that is
+      // asked here
       expect_close(c, c.run(Form::automatic, options), truth, 1e-2, where + " automatic");
     }
 }
@@ -53,23 +55,29 @@ TEST_F(OnTheGpu, SmallOperatorsEqualTheCpu) {
     const std::vector<at::Tensor> weights{at::randn(op(leaves)[0].sizes())};
     std::vector<at::Tensor> there, weights_there{weights[0].to(at::kCUDA)};
     for (const auto& leaf : leaves) there.push_back(leaf.to(at::kCUDA));
-    const Run a = run(op, there, weights_there), b = run(op, leaves, weights);
+    const Evaluation a = run(op, there, weights_there), b = run(op, leaves, weights);
     EXPECT_LT(relative_error(a.outputs[0], b.outputs[0]), 1e-5) << name;
     for (size_t i = 0; i < leaves.size(); ++i)
       EXPECT_LT(relative_error(a.gradients[i], b.gradients[i]), 1e-4) << name << " gradient " << i;
   };
-  both([](const auto& a) { return std::vector<at::Tensor>{rms_norm(a[0], a[1], 1e-6)}; }, {x, w}, "rms_norm");
-  both([](const auto& a) { return std::vector<at::Tensor>{l2_normalize(a[0])}; }, {x}, "l2_normalize");
+  both([](const auto& a) { return std::vector<at::Tensor>{rms_norm(a[0], a[1], 1e-6)}; }, {x, w},
+       "rms_norm");
+  both([](const auto& a) { return std::vector<at::Tensor>{l2_normalize(a[0])}; }, {x},
+       "l2_normalize");
   for (const double alpha : {0.0, 0.4, 1.0})
     both([](const auto& a) { return std::vector<at::Tensor>{gate_mix(a[0], a[1], a[2])}; },
          {at::scalar_tensor(alpha), x, y}, "gate_mix");
-  both([](const auto& a) { return std::vector<at::Tensor>{short_conv(a[0], a[1], {}, true).output}; },
-       {x, at::randn({48, 4})}, "short_conv");
-  both([](const auto& a) {
-         return std::vector<at::Tensor>{window_attention(a[0], a[1], a[2], 4, 30, 0.25)};
-       },
-       {at::randn({1, 200, 4, 16}), at::randn({1, 200, 2, 16}), at::randn({1, 200, 2, 16})},
-       "window_attention");
+  both(
+      [](const auto& a) {
+        return std::vector<at::Tensor>{short_conv(a[0], a[1], {}, true).output};
+      },
+      {x, at::randn({48, 4})}, "short_conv");
+  both(
+      [](const auto& a) {
+        return std::vector<at::Tensor>{window_attention(a[0], a[1], a[2], 4, 30, 0.25)};
+      },
+      {at::randn({1, 200, 4, 16}), at::randn({1, 200, 2, 16}), at::randn({1, 200, 2, 16})},
+      "window_attention");
 }
 
 }  // namespace

@@ -2,6 +2,9 @@
 // Random cases of every kind of recurrence, for comparing forms with each other on any device.
 #pragma once
 
+#include <cstdio>
+#include <cstdlib>
+
 #include "compare.h"
 #include "kernels/channel_decay.h"
 #include "kernels/decay_slopes.h"
@@ -12,12 +15,13 @@
 namespace flashmorph::kernels {
 
 inline const std::vector<std::string>& recurrence_kinds() {
-  static const std::vector<std::string> kinds{"plain",  "lightning", "simple", "mamba2",
-                                              "gla",    "gdn",       "kda"};
+  static const std::vector<std::string> kinds{"plain", "lightning", "simple", "mamba2",
+                                              "gla",   "gdn",       "kda"};
   return kinds;
 }
 
-/// One kind with leaves in the order q, k, v, S0, then log_decay, then beta where the kind has them.
+/// One kind with leaves in the order q, k, v, S0, then log_decay, then beta where the kind has
+/// them.
 struct RecurrenceCase {
   std::string kind;
   std::vector<std::string> names;
@@ -36,14 +40,15 @@ struct RecurrenceCase {
       if (kind == "gla")
         out = channel_decay(x[0], x[1], x[2], *leaf("log_decay"), {}, scale, x[3], form);
       else if (kind == "gdn" || kind == "kda")
-        out = gated_delta_rule(x[0], x[1], x[2], *leaf("log_decay"), *leaf("beta"), scale, x[3], form);
+        out = gated_delta_rule(x[0], x[1], x[2], *leaf("log_decay"), *leaf("beta"), scale, x[3],
+                               form);
       else
         out = scalar_decay(x[0], x[1], x[2], leaf("log_decay"), leaf("beta"), scale, x[3], form);
       return {out.output, out.state};
     };
   }
 
-  Run run(Form form, const at::TensorOptions& options = at::kFloat) const {
+  Evaluation run(Form form, const at::TensorOptions& options = at::kFloat) const {
     std::vector<at::Tensor> inputs;
     for (size_t i = 0; i < leaves.size(); ++i) {
       // States, decays and write weights stay wide when q, k, v are narrow.
@@ -99,9 +104,11 @@ inline RecurrenceCase make_recurrence(const std::string& kind, const RecurrenceS
   return c;
 }
 
-/// Expects outputs and all gradients of `got` within `tolerance` (relative) of `reference`; returns the largest error.
-inline double expect_close(const RecurrenceCase& c, const Run& got, const Run& reference,
-                           double tolerance, const std::string& where) {
+/// Expects outputs and all gradients of `got` within `tolerance` (relative) of `reference`; returns
+/// the largest error.
+inline double expect_close(const RecurrenceCase& c, const Evaluation& got,
+                           const Evaluation& reference, double tolerance,
+                           const std::string& where) {
   double worst = 0;
   const auto compare = [&](const std::string& name, const at::Tensor& a, const at::Tensor& b) {
     const double error = relative_error(a, b);
@@ -117,6 +124,8 @@ inline double expect_close(const RecurrenceCase& c, const Run& got, const Run& r
     }
     compare("d" + c.names[i], got.gradients[i], reference.gradients[i]);
   }
+  if (std::getenv("FLASHMORPH_PRINT_ERRORS"))
+    std::printf("%s %s: largest error %.1e\n", c.kind.c_str(), where.c_str(), worst);
   return worst;
 }
 

@@ -3,6 +3,8 @@
 
 #include <limits>
 
+#include "kernels/channel_blocks.h"
+
 namespace flashmorph::kernels {
 
 at::ScalarType state_type(const at::Tensor& v) {
@@ -71,6 +73,7 @@ ChunkDecay ChunkDecay::per_channel(const at::Tensor& log_decay) {
   sizes.insert(sizes.end() - 2, C / sub_);
   sizes[sizes.size() - 2] = sub_;
   decay.blocks_ = b.view(sizes);
+  if (b.is_cpu() && b.scalar_type() == at::kFloat) decay.factors_ = log_decay.exp();
   decay.from_first_ = (decay.blocks_ - decay.blocks_.narrow(-2, 0, 1)).exp_().view(b.sizes());
   for (int64_t first = 0; first < C; first += sub_)
     decay.to_first_.push_back((b.narrow(-2, first, 1) - b.narrow(-2, 0, first)).exp_());
@@ -112,6 +115,10 @@ at::Tensor ChunkDecay::dot(const at::Tensor& A, const at::Tensor& B) const {
         .narrow(-1, 0, first)
         .copy_(at::matmul(later, earlier.transpose(-1, -2)));
   }
+  if (factors_.defined()) {
+    block_dot(factors_, A, B, sub_, out);
+    return out;
+  }
   // Inside a sub-chunk elementwise, one column j at a time, so that memory stays that of A.
   const at::Tensor a = in_blocks(A, sub_), b = in_blocks(B, sub_);
   const at::Tensor diagonal = diagonal_blocks(out, sub_);
@@ -135,6 +142,10 @@ at::Tensor ChunkDecay::rows(const at::Tensor& G, const at::Tensor& B) const {
         .copy_(at::matmul(G.narrow(-2, first, sub_).narrow(-1, 0, first), earlier))
         .mul_(from_first_.narrow(-2, first, sub_));
   }
+  if (factors_.defined()) {
+    block_rows(factors_, G, B, sub_, out);
+    return out;
+  }
   const at::Tensor b = in_blocks(B, sub_), out_blocks = in_blocks(out, sub_);
   const at::Tensor diagonal = diagonal_blocks(G, sub_);
   for (int64_t j = 0; j < sub_; ++j) {
@@ -157,6 +168,10 @@ at::Tensor ChunkDecay::columns(const at::Tensor& G, const at::Tensor& A) const {
     out.narrow(-2, 0, first)
         .addcmul_(at::matmul(block.transpose(-1, -2), later),
                   to_first_[static_cast<size_t>(first / sub_)]);
+  }
+  if (factors_.defined()) {
+    block_columns(factors_, G, A, sub_, out);
+    return out;
   }
   const at::Tensor a = in_blocks(A, sub_), out_blocks = in_blocks(out, sub_);
   const at::Tensor diagonal = diagonal_blocks(G, sub_);

@@ -40,7 +40,8 @@ class ChunkDecay {
  public:
   /// log_decay: [.., C], one per token.
   static ChunkDecay per_token(const at::Tensor& log_decay);
-  /// log_decay: [.., C, K], one per token and key channel; C is a multiple of 16.
+  /// log_decay: [.., C, K], one per token and key channel; C is a multiple of 16. A, B, G are then
+  /// contiguous and of the same leading sizes.
   static ChunkDecay per_channel(const at::Tensor& log_decay);
 
   at::Tensor entry;  ///< [.., C, 1 or K]
@@ -56,6 +57,7 @@ class ChunkDecay {
   // Sub-chunks of 16 tokens: pairs in different sub-chunks go through the first token of the later
   // one, whose b lies between.
   static constexpr int64_t sub_ = 16;
+  at::Tensor factors_;     // e^{log_decay}, [.., C, K]; per_channel on the CPU in float32
   at::Tensor blocks_;      // b as [.., C/16, 16, K]; per_channel only
   at::Tensor from_first_;  // e^{b_i - b_first}, [.., C, K]
   std::vector<at::Tensor>

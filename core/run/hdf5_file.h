@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -65,6 +66,7 @@ class Writer {
   Id create(const std::string& path, Handle type, const Shape& shape, const Label& label,
             const void* fill);
   bool compress_;
+  std::unique_ptr<std::string> image_;  // outlives file_, which fills it when it closes
   Id file_, make_groups_;
 };
 

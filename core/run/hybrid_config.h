@@ -41,6 +41,7 @@ struct HybridStage {
   int64_t tokens = 0, steps = 0;
   uint64_t seed = 0;
   std::string data_sha256;
+  nlohmann::json unknown = nlohmann::json::object();
 };
 struct HybridTarget {
   std::string name, dtype;
@@ -50,6 +51,7 @@ struct HybridTarget {
 };
 struct HybridLint {
   std::string target, level, rule, message;
+  nlohmann::json unknown = nlohmann::json::object();
 };
 struct HybridMadeWith {
   std::string engine, torch, device, command, utc;

@@ -16,10 +16,11 @@ namespace flashmorph {
 
 namespace {
 
-constexpr uint64_t kMaxJournalBytes = uint64_t{4} << 30;
+constexpr uint64_t kMaxJournalBytes = uint64_t{512} << 20;
 
 std::string head_line(uint64_t revision) {
-  return nlohmann::json{{"journal", "flashmorph"}, {"version", 1}, {"revision", revision}}.dump() + "\n";
+  return nlohmann::json{{"journal", "flashmorph"}, {"version", 1}, {"revision", revision}}.dump() +
+         "\n";
 }
 
 }  // namespace
@@ -38,7 +39,8 @@ Journal::~Journal() {
 
 void Journal::append(const Event& event) {
   const std::string line = Message::of(event, next_seq_).to_line();
-  if (const int failure = append_all(file_, line, size_)) refuse_file_operation("cannot write the journal", path_, failure);
+  if (const int failure = append_all(file_, line, size_))
+    refuse_file_operation("cannot write the journal", path_, failure);
   ++next_seq_;
   size_ += static_cast<int64_t>(line.size());
   dirty_ = true;
@@ -60,8 +62,8 @@ std::optional<JournalContent> read_journal(const std::filesystem::path& path) {
   const size_t end_of_head = text.find('\n');
   if (end_of_head == std::string::npos) return std::nullopt;
   const nlohmann::json head = nlohmann::json::parse(text.substr(0, end_of_head), nullptr, false);
-  if (!head.is_object() || head.value("journal", nlohmann::json()) != "flashmorph" || !head.contains("revision") ||
-      !head["revision"].is_number_unsigned())
+  if (!head.is_object() || head.value("journal", nlohmann::json()) != "flashmorph" ||
+      !head.contains("revision") || !head["revision"].is_number_unsigned())
     return std::nullopt;
   JournalContent content;
   content.revision = head["revision"].get<uint64_t>();

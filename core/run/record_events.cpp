@@ -87,7 +87,11 @@ void apply(RunRecord& record, const AlignStepsEvent& event) {
   if (!event.layer_loss.empty())
     extend_matrix(record.layer.loss, record, before, event.layer_loss, first);
   extend_steps(record, event, first);
-  if (!event.error.empty()) record.layer.error.assign(event.error.begin(), event.error.end());
+  // An event read again from a journal must not bring back an older measurement.
+  const bool newest = event.step.empty() || record.steps.step.empty() ||
+                      event.step.back() >= static_cast<int64_t>(record.steps.step.back());
+  if (!event.error.empty() && newest)
+    record.layer.error.assign(event.error.begin(), event.error.end());
 }
 
 void apply(RunRecord& record, const GateStepsEvent& event) {

@@ -32,15 +32,17 @@ size_t weight(const Event& event) {
 
 }  // namespace
 
-// The record is changed by the thread alone and under the mutex; journal and files belong to the thread.
+// The record is changed by the thread alone and under the mutex; journal and files belong to the
+// thread.
 struct Recorder::State {
   State(const RunFolder& at, RunRecord start, RecorderOptions with)
-      : folder(at), options(std::move(with)), lock(at), record(std::move(start)) {}
+      : folder(at), options(std::move(with)), lock(std::in_place, at), record(std::move(start)) {}
 
   const RunFolder folder;
   const RecorderOptions options;
-  RunLock lock;
+  std::optional<RunLock> lock;  // given back by close()
 
+  std::mutex asking;  // one request at a time
   mutable std::mutex mutex;
   std::condition_variable wake, room, idle;
   RunRecord record;
@@ -48,22 +50,27 @@ struct Recorder::State {
   size_t queued_bytes = 0;
   std::function<void(RunRecord&)> change;  // of edit()
   bool quit = false, closed = false, compress = false;
-  uint64_t asked = 0, answered = 0;        // requests that somebody waits for
-  std::exception_ptr answer;               // of the request answered last
-  std::optional<Error> trouble;            // of events since the last commit()
+  uint64_t asked = 0, answered = 0;  // requests that somebody waits for
+  std::exception_ptr answer;         // of the request answered last
+  std::optional<Error> trouble;      // of events since the last commit()
   RunCommittedEvent committed;
   std::thread thread;
 
-  std::optional<Journal> journal;          // of the thread alone
+  std::unique_ptr<Journal> journal;  // of the thread alone
   bool dirty = false;
   Clock::time_point last_commit = Clock::now(), last_sync = Clock::now();
 
-  // Disk work, done without the lock. Only the thread changes the record, so reading it here needs none.
+  // Disk work, done without the lock. Only the thread changes the record, so reading it here needs
+  // none.
   void commit_now(bool packed) {
     RunRecord next = record;
     next.revision += 1;
     const RunFileInfo info = write_run_file(folder.run_file(), next, packed);
-    journal.emplace(folder.journal(), next.revision);
+    try {
+      journal = std::make_unique<Journal>(folder.journal(), next.revision);
+    } catch (const Error& error) {
+      told(error);  // the old journal goes on; rows of an older revision are merged all the same
+    }
     const std::lock_guard guard(mutex);
     record.revision = next.revision;
     committed = {folder.path.filename().string(), next.revision, info.bytes, info.sha256};
@@ -124,7 +131,8 @@ struct Recorder::State {
       bool pending = false, packed = false;
       {
         std::unique_lock guard(mutex);
-        wake.wait_for(guard, options.sync_every, [&] { return quit || !queue.empty() || asked != answered; });
+        wake.wait_for(guard, options.sync_every,
+                      [&] { return quit || !queue.empty() || asked != answered; });
         if (quit && queue.empty() && asked == answered) return;
         events.swap(queue);
         queued_bytes = 0;
@@ -169,8 +177,9 @@ struct Recorder::State {
 
   // Waits until the thread has done `what` in order with the events. Throws what it threw.
   RunCommittedEvent ask(std::function<void(RunRecord&)> what, bool packed) {
+    const std::lock_guard one_at_a_time(asking);
     std::unique_lock guard(mutex);
-    idle.wait(guard, [&] { return asked == answered; });
+    if (quit) throw Error("run", ErrorCode::internal, "the recorder of this run is closed");
     change = std::move(what);
     compress = packed;
     ++asked;
@@ -183,6 +192,16 @@ struct Recorder::State {
     }
     return committed;
   }
+
+  void stop_thread() {
+    {
+      const std::lock_guard guard(mutex);
+      quit = true;
+    }
+    wake.notify_all();
+    room.notify_all();
+    if (thread.joinable()) thread.join();
+  }
 };
 
 Recorder::Recorder(const RunFolder& folder, RunRecord record, RecorderOptions options)
@@ -192,7 +211,8 @@ Recorder::Recorder(const RunFolder& folder, RunRecord record, RecorderOptions op
   if (std::filesystem::exists(folder.journal()))
     s.commit_now(false);
   else
-    s.journal.emplace(folder.journal(), s.record.revision);
+    s.journal = std::make_unique<Journal>(folder.journal(), s.record.revision);
+  if (!s.journal) throw Error(*s.trouble);
   s.thread = std::thread([&s] { s.loop(); });
 }
 
@@ -205,19 +225,15 @@ Recorder::~Recorder() {
       // The journal still holds what could not be committed.
     }
   }
-  {
-    const std::lock_guard guard(s.mutex);
-    s.quit = true;
-  }
-  s.wake.notify_all();
-  s.thread.join();
+  s.stop_thread();
 }
 
 void Recorder::append(Event event) {
   if (!is_recorded(event)) return;
   State& s = *state_;
   std::unique_lock guard(s.mutex);
-  s.room.wait(guard, [&] { return s.queued_bytes < kMaxQueuedBytes; });
+  s.room.wait(guard, [&] { return s.queued_bytes < kMaxQueuedBytes || s.quit; });
+  if (s.quit) throw Error("run", ErrorCode::internal, "the recorder of this run is closed");
   s.queued_bytes += weight(event);
   s.queue.push_back(std::move(event));
   s.wake.notify_all();
@@ -241,11 +257,12 @@ RunCommittedEvent Recorder::close(const std::string& state) {
   State& s = *state_;
   if (s.closed) return s.committed;
   RunCommittedEvent done = s.ask([&](RunRecord& record) { record.state = state; }, true);
-  const std::lock_guard guard(s.mutex);
+  s.stop_thread();  // journal and lock are ours now
   s.closed = true;
   s.journal.reset();
   std::error_code ignored;
   std::filesystem::remove(s.folder.journal(), ignored);
+  s.lock.reset();
   if (s.trouble) {
     const Error error = *s.trouble;
     s.trouble.reset();
@@ -258,7 +275,13 @@ RunRecord Recorder::record() const {
   const State& s = *state_;
   std::unique_lock guard(s.mutex);
   RunRecord copy = s.record;
-  for (const Event& event : s.queue) apply_event(copy, event);
+  for (const Event& event : s.queue) {
+    try {
+      apply_event(copy, event);
+    } catch (const Error&) {
+      // The next commit() says so.
+    }
+  }
   return copy;
 }
 

@@ -42,6 +42,7 @@ class Recorder {
   /// Takes an event over; waits only while more than 64 MiB are queued. Heartbeat, progress, log,
   /// thinned and model events are not recorded. Throws the Error of an event that does not fit the
   /// record only from the next commit() or close().
+  /// Throws Error(internal) after close().
   void append(Event event);
   /// Changes the record on the recorder thread in order with the events, then commits. Waits for
   /// the change, and rethrows what it throws.
@@ -49,7 +50,8 @@ class Recorder {
   /// Commits now and waits. Throws Error(disk_full), Error(bad_file), and errors of events since
   /// the last call.
   RunCommittedEvent commit();
-  /// Sets the state, commits compressed, removes journal and lock. Idempotent.
+  /// Sets the state, commits compressed, removes journal and lock. Idempotent; only record() and
+  /// folder() are of use afterwards.
   RunCommittedEvent close(const std::string& state);
   /// A copy of the record with everything appended so far.
   RunRecord record() const;

@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -32,14 +33,16 @@ fs::path default_runs_folder() {
 bool is_run_name(const std::string& text) {
   if (text.empty() || text.size() > 100 || text.front() == '.' || text.front() == '-') return false;
   return std::all_of(text.begin(), text.end(), [](unsigned char c) {
-    return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '.' || c == '_' || c == '-';
+    return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '.' ||
+           c == '_' || c == '-';
   });
 }
 
 RunFolder create_run(const fs::path& runs, const std::string& name, RunRecord& record) {
   const std::string wanted = name.empty() ? record.kind : name;
   if (!is_run_name(wanted))
-    throw Error("run", ErrorCode::bad_request, fmt::format("{} cannot be the name of a run", quote(wanted)),
+    throw Error("run", ErrorCode::bad_request,
+                fmt::format("{} cannot be the name of a run", quote(wanted)),
                 "use letters, digits, '.', '_' and '-', not starting with '.' or '-'");
   std::error_code failure;
   fs::create_directories(runs, failure);
@@ -52,7 +55,8 @@ RunFolder create_run(const fs::path& runs, const std::string& name, RunRecord& r
   }
   try {
     for (const fs::path& part : {folder.checkpoints(), folder.exports()})
-      if (!fs::create_directory(part, failure) && failure) refuse_file_operation("cannot make the folder", part, failure.value());
+      if (!fs::create_directory(part, failure) && failure)
+        refuse_file_operation("cannot make the folder", part, failure.value());
     record.revision = 1;
     write_run_file(folder.run_file(), record);
   } catch (...) {
@@ -66,10 +70,13 @@ OpenedRun open_run(const fs::path& given) {
   const RunFolder folder{given.filename() == "run.fmrun" ? given.parent_path() : given};
   OpenedRun run{read_run_file(folder.run_file()), 0};
   const std::optional<JournalContent> journal = read_journal(folder.journal());
-  // A journal of an older revision is what a crash left between renaming the run file and starting the new journal: its rows
-  // are in the file already, and applying them again changes nothing.
+  // A journal of an older revision is what a crash left between renaming the run file and starting
+  // the new journal: its rows are in the file already, and applying them again changes nothing.
+  // Only a state would be set back.
   if (!journal || journal->revision > run.record.revision) return run;
+  const bool older = journal->revision < run.record.revision;
   for (const Event& event : journal->events) {
+    if (older && std::holds_alternative<JobStateEvent>(event)) continue;
     try {
       apply_event(run.record, event);
       ++run.journal_rows;
@@ -84,27 +91,41 @@ std::vector<std::string> list_runs(const fs::path& runs) {
   std::vector<std::string> names;
   std::error_code failure;
   for (const fs::directory_entry& entry : fs::directory_iterator(runs, failure))
-    if (fs::exists(RunFolder{entry.path()}.run_file(), failure)) names.push_back(entry.path().filename());
+    if (fs::exists(RunFolder{entry.path()}.run_file(), failure))
+      names.push_back(entry.path().filename());
   std::sort(names.begin(), names.end());
   return names;
 }
 
 RunLock::RunLock(const RunFolder& folder) : path_(folder.lock()) {
-  file_ = open(path_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-  if (file_ < 0) refuse_file_operation("cannot lock the run with", path_, errno);
-  if (flock(file_, LOCK_EX | LOCK_NB) != 0) {
+  for (;;) {
+    file_ = open(path_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
+    if (file_ < 0) refuse_file_operation("cannot lock the run with", path_, errno);
+    if (flock(file_, LOCK_EX | LOCK_NB) != 0) break;
+    // The holder before may have removed the file between our open and our lock: then another has a
+    // new one.
+    struct stat mine {
+    }, there{};
+    if (fstat(file_, &mine) == 0 && stat(path_.c_str(), &there) == 0 &&
+        mine.st_ino == there.st_ino && mine.st_dev == there.st_dev) {
+      const std::string pid = std::to_string(getpid());
+      // If this fails only the name of the holder is lost; the lock itself holds.
+      if (ftruncate(file_, 0) == 0) [[maybe_unused]]
+        const ssize_t written = pwrite(file_, pid.data(), pid.size(), 0);
+      return;
+    }
+    close(file_);
+  }
+  {
     char pid[32] = {};
     const ssize_t got = pread(file_, pid, sizeof(pid) - 1, 0);
     close(file_);
     file_ = -1;
-    throw Error("run", ErrorCode::run_in_use,
-                fmt::format("run {} is being written by process {}", folder.path.filename().string(),
-                            std::string(pid, got > 0 ? static_cast<size_t>(got) : 0)),
-                "wait for it, or stop it first");
-  }
-  const std::string pid = std::to_string(getpid());
-  if (ftruncate(file_, 0) != 0 || pwrite(file_, pid.data(), pid.size(), 0) < 0) {
-    // Only the name of the holder is lost; the lock itself holds.
+    throw Error(
+        "run", ErrorCode::run_in_use,
+        fmt::format("run {} is being written by process {}", folder.path.filename().string(),
+                    std::string(pid, got > 0 ? static_cast<size_t>(got) : 0)),
+        "wait for it, or stop it first");
   }
 }
 
@@ -115,20 +136,23 @@ RunLock::~RunLock() {
   close(file_);
 }
 
-RunLock::RunLock(RunLock&& other) noexcept : file_(other.file_), path_(std::move(other.path_)) { other.file_ = -1; }
+RunLock::RunLock(RunLock&& other) noexcept : file_(other.file_), path_(std::move(other.path_)) {
+  other.file_ = -1;
+}
 
 RunNotes read_notes(const RunFolder& folder) {
   if (!fs::exists(folder.notes())) return {};
   const std::string where = folder.notes().string();
-  const nlohmann::json json = read_strict_json(read_whole_file(folder.notes(), 4 << 20), where, "run", ErrorCode::bad_file);
+  const nlohmann::json json =
+      read_strict_json(read_whole_file(folder.notes(), 4 << 20), where, "run", ErrorCode::bad_file);
   StrictFields fields(json, where, "run", ErrorCode::bad_file);
   return {fields.text_or("name", "", 1000), fields.text_or("notes", "", 1 << 20)};
 }
 
 void write_notes(const RunFolder& folder, const RunNotes& notes) {
   write_file_atomic(folder.notes(),
-                    nlohmann::json{{"name", notes.name}, {"notes", notes.notes}}.dump(1, ' ', false,
-                                                                                     nlohmann::json::error_handler_t::replace) +
+                    nlohmann::json{{"name", notes.name}, {"notes", notes.notes}}.dump(
+                        1, ' ', false, nlohmann::json::error_handler_t::replace) +
                         "\n");
 }
 

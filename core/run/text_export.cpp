@@ -17,7 +17,8 @@ TableValue integer(int64_t value) { return value; }
 
 std::string csv_text(const std::string& text) {
   std::string safe = text;
-  if (!safe.empty() && std::string("=+-@\t\r").find(safe.front()) != std::string::npos) safe.insert(safe.begin(), '\'');
+  if (!safe.empty() && std::string("=+-@\t\r").find(safe.front()) != std::string::npos)
+    safe.insert(safe.begin(), '\'');
   if (safe.find_first_of(",\"\n\r") == std::string::npos) return safe;
   std::string quoted = "\"";
   for (const char c : safe) quoted += c == '"' ? std::string("\"\"") : std::string(1, c);
@@ -26,7 +27,8 @@ std::string csv_text(const std::string& text) {
 
 std::string csv_value(const TableValue& value) {
   if (const auto* whole = std::get_if<int64_t>(&value)) return fmt::format("{}", *whole);
-  if (const auto* real = std::get_if<double>(&value)) return std::isfinite(*real) ? fmt::format("{:.9g}", *real) : "";
+  if (const auto* real = std::get_if<double>(&value))
+    return std::isfinite(*real) ? fmt::format("{:.9g}", *real) : "";
   if (const auto* text = std::get_if<std::string>(&value)) return csv_text(*text);
   return "";
 }
@@ -80,8 +82,9 @@ Table gates_table(const RunRecord& record) {
   if (record.gates.alpha.empty()) return table;
   for (size_t s = 0; s < record.rows(); ++s)
     for (size_t l = 0; l < L; ++l)
-      table.rows.push_back({at(record.steps.step, s), at(record.steps.tokens, s), integer(static_cast<int64_t>(l)),
-                            at(record.gates.alpha, s * L + l), at(record.gates.raw, s * L + l), at(record.gates.penalty, s)});
+      table.rows.push_back({at(record.steps.step, s), at(record.steps.tokens, s),
+                            integer(static_cast<int64_t>(l)), at(record.gates.alpha, s * L + l),
+                            at(record.gates.raw, s * L + l), at(record.gates.penalty, s)});
   return table;
 }
 
@@ -89,7 +92,8 @@ Table steps_table(const RunRecord& record) {
   Table table{{"step", "tokens", "time_s", "lr", "quantity", "value"}, {}};
   for (size_t s = 0; s < record.rows(); ++s)
     for (const auto& [name, column] : record.steps.loss)
-      table.rows.push_back({at(record.steps.step, s), at(record.steps.tokens, s), at(record.steps.time_s, s), at(record.steps.lr, s), name,
+      table.rows.push_back({at(record.steps.step, s), at(record.steps.tokens, s),
+                            at(record.steps.time_s, s), at(record.steps.lr, s), name,
                             at(column, s)});
   return table;
 }
@@ -107,19 +111,22 @@ Table layer_loss_table(const RunRecord& record) {
   if (record.layer.loss.empty()) return table;
   for (size_t s = 0; s < record.rows(); ++s)
     for (size_t l = 0; l < L; ++l)
-      table.rows.push_back({at(record.steps.step, s), integer(static_cast<int64_t>(l)), at(record.layer.loss, s * L + l)});
+      table.rows.push_back({at(record.steps.step, s), integer(static_cast<int64_t>(l)),
+                            at(record.layer.loss, s * L + l)});
   return table;
 }
 
 Table scores_table(const RunRecord& record) {
   Table table{{"layer", "score", "tie_break", "rank", "method"}, {}};
+  if (record.gates.alpha.empty() && record.gates.score.empty()) return table;
   const GateScore score = record.score();
-  if (score.score.empty()) return table;
   const std::vector<int> order = rank_order(score.score, score.tie_break);
   std::vector<int64_t> rank(order.size());
-  for (size_t i = 0; i < order.size(); ++i) rank[static_cast<size_t>(order[i])] = static_cast<int64_t>(i) + 1;
+  for (size_t i = 0; i < order.size(); ++i)
+    rank[static_cast<size_t>(order[i])] = static_cast<int64_t>(i) + 1;
   for (size_t l = 0; l < score.score.size(); ++l)
-    table.rows.push_back({integer(static_cast<int64_t>(l)), at(score.score, l), at(score.tie_break, l), rank[l], record.gates.score_method});
+    table.rows.push_back({integer(static_cast<int64_t>(l)), at(score.score, l),
+                          at(score.tie_break, l), rank[l], record.gates.score_method});
   return table;
 }
 
@@ -129,15 +136,17 @@ Table plans_table(const RunRecord& record) {
   for (const SavedPlan& saved : record.plans)
     for (int l = 0; l < saved.plan.layers; ++l) {
       const Lock lock = saved.locks.empty() ? Lock::free : saved.locks[static_cast<size_t>(l)];
-      table.rows.push_back({saved.id, saved.name, saved.origin, saved.plan.to_string(), integer(saved.plan.budget()), integer(l),
-                            integer(saved.plan.is_full(l) ? 1 : 0), std::string(kLocks[static_cast<size_t>(lock)])});
+      table.rows.push_back({saved.id, saved.name, saved.origin, saved.plan.to_string(),
+                            integer(saved.plan.budget()), integer(l),
+                            integer(saved.plan.is_full(l) ? 1 : 0),
+                            std::string(kLocks[static_cast<size_t>(lock)])});
     }
   return table;
 }
 
 Table recall_table(const RunRecord& record) {
-  Table table{{"set", "plan_id", "plan", "weights", "length_tokens", "depth_percent", "trials", "hits", "score", "hit_rate_low",
-               "hit_rate_high", "nll_nats_per_token"},
+  Table table{{"set", "plan_id", "plan", "weights", "length_tokens", "depth_percent", "trials",
+               "hits", "score", "hit_rate_low", "hit_rate_high", "nll_nats_per_token"},
               {}};
   for (const SetEvaluations& set : record.evals)
     for (const Evaluation& one : set.evaluations) {
@@ -146,26 +155,31 @@ Table recall_table(const RunRecord& record) {
         for (size_t d = 0; d < one.grid.depths.size(); ++d) {
           const RecallCell& cell = one.grid.at(static_cast<int>(n), static_cast<int>(d));
           const Interval interval = cell.interval();
-          table.rows.push_back({set.set.name, one.plan_id, plan ? plan->plan.to_string() : std::string(), one.weights,
-                                one.grid.lengths[n], one.grid.depths[d] * 100, integer(cell.trials), integer(cell.hits), cell.score,
-                                cell.trials > 0 ? TableValue(interval.low) : TableValue(), cell.trials > 0 ? TableValue(interval.high) : TableValue(),
-                                cell.nll_nats});
+          table.rows.push_back(
+              {set.set.name, one.plan_id, plan ? plan->plan.to_string() : std::string(),
+               one.weights, one.grid.lengths[n], one.grid.depths[d] * 100, integer(cell.trials),
+               integer(cell.hits), cell.score,
+               cell.trials > 0 ? TableValue(interval.low) : TableValue(),
+               cell.trials > 0 ? TableValue(interval.high) : TableValue(), cell.nll_nats});
         }
     }
   return table;
 }
 
 const std::vector<std::string>& table_names() {
-  static const std::vector<std::string> names{"gates", "steps", "layer_errors", "layer_loss", "scores", "plans", "recall"};
+  static const std::vector<std::string> names{"gates",  "steps", "layer_errors", "layer_loss",
+                                              "scores", "plans", "recall"};
   return names;
 }
 
 Table table_of(const RunRecord& record, const std::string& name) {
-  static Table (*const kMake[])(const RunRecord&) = {gates_table,  steps_table, layer_errors_table, layer_loss_table,
-                                                     scores_table, plans_table, recall_table};
+  static Table (*const kMake[])(const RunRecord&) = {
+      gates_table,  steps_table, layer_errors_table, layer_loss_table,
+      scores_table, plans_table, recall_table};
   for (size_t i = 0; i < table_names().size(); ++i)
     if (table_names()[i] == name) return kMake[i](record);
-  throw Error("export", ErrorCode::bad_request, fmt::format("there is no table \"{}\"", name.substr(0, 40)),
+  throw Error("export", ErrorCode::bad_request,
+              fmt::format("there is no table \"{}\"", name.substr(0, 40)),
               "choose one of gates, steps, layer_errors, layer_loss, scores, plans, recall");
 }
 

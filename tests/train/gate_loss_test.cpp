@@ -39,7 +39,7 @@ at::Tensor gradient_at(const MorphModel& model, const GateOptions& options, cons
 
 // Central differences of fourth order: (8 (f(h) - f(-h)) - (f(2h) - f(-2h))) / 12h.
 at::Tensor central_differences(const MorphModel& model, const GateOptions& options, const GateBatch& batch,
-                               const at::Tensor& alpha, double h = 2e-2) {
+                               const at::Tensor& alpha, double h = 2e-3) {
   const at::NoGradGuard no_grad;
   at::Tensor found = at::empty_like(alpha);
   for (int64_t l = 0; l < alpha.numel(); ++l) {
@@ -71,8 +71,8 @@ TEST_P(GateGradient, EqualsCentralDifferences) {
   const at::Tensor alpha = some_gates(model.layers());
   const at::Tensor found = gradient_at(model, options, batch, alpha);
   ASSERT_TRUE(at::isfinite(found).all().item<bool>());
-  // Rounding of the float32 loss leaves up to 2e-3 of the gradient's norm.
-  EXPECT_LT(relative_error(found, central_differences(model, options, batch, alpha)), 2e-3) << found;
+  // Measured at most 6e-5 of the gradient's norm for every option and kind: what rounding of the float32 loss leaves.
+  EXPECT_LT(relative_error(found, central_differences(model, options, batch, alpha)), 3e-4) << found;
 }
 
 INSTANTIATE_TEST_SUITE_P(EveryOption, GateGradient,
@@ -88,7 +88,7 @@ TEST_P(GateGradientOfKind, EqualsCentralDifferences) {
   const at::Tensor alpha = some_gates(model.layers());
   const GateOptions options;
   EXPECT_LT(relative_error(gradient_at(model, options, batch, alpha), central_differences(model, options, batch, alpha)),
-            2e-3);
+            3e-4);
 }
 
 INSTANTIATE_TEST_SUITE_P(EveryKind, GateGradientOfKind,
@@ -105,7 +105,7 @@ TEST(GateGradientOfCrossEntropy, EqualsCentralDifferences) {
       const GateBatch batch = toy_batch(2, 24, true);
       const at::Tensor alpha = some_gates(model.layers());
       const at::Tensor found = gradient_at(model, options, batch, alpha);
-      EXPECT_LT(relative_error(found, central_differences(model, options, batch, alpha)), 5e-3) << supervision << found;
+      EXPECT_LT(relative_error(found, central_differences(model, options, batch, alpha)), 1e-3) << supervision << found;
     }
 }
 
@@ -116,7 +116,7 @@ TEST(GateGradient, IsExactWhereGatesSitAtTheEnds) {
   const at::Tensor alpha = at::tensor({1.0f, 0.0f, 0.5f, 0.0f});
   const GateOptions options;
   EXPECT_LT(relative_error(gradient_at(model, options, batch, alpha), central_differences(model, options, batch, alpha)),
-            2e-3);
+            3e-4);
 }
 
 TEST(GateLoss, AllGatesAtOneGiveExactlyNothing) {
@@ -254,7 +254,7 @@ TEST(RowCrossEntropy, EqualsThePlainForm) {
   for (const int64_t chunk : {1, 7, 19, 100}) {
     const at::Tensor rows = row_cross_entropy(*teacher, b, labels, nullptr, chunk);
     EXPECT_NEAR(rows.item<double>(), plain.item<double>(), 1e-5);  // of 13.6, in float32
-    EXPECT_TRUE(at::allclose(torch::autograd::grad({rows * 3}, {b})[0], wanted * 3, 1e-5, 1e-7)) << chunk;
+    EXPECT_TRUE(at::allclose(torch::autograd::grad({rows * 3}, {b})[0], wanted * 3, 1e-5, 1e-6)) << chunk;
   }
   const StopFlag stop;
   stop.set();

@@ -168,7 +168,7 @@ TEST_P(Recall, UnknownStringIsNamed) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Tasks, Recall, testing::Values("passkey", "needle"), [](const auto& info) { return std::string(info.param); });
+INSTANTIATE_TEST_SUITE_P(Tasks, Recall, testing::Values("passkey", "needle"), [](const auto& task) { return std::string(task.param); });
 
 TEST(EvalPrompts, StringsChangeTheTask) {
   const Tokenizer tokenizer = demo_tokenizer();

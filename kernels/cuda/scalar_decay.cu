@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Host side of the scalar-decay kernels: how a call is cut into segments, and which sweeps it makes.
 #include <algorithm>
+#include <cmath>
 
 #include "kernels/cuda/device.h"
 #include "kernels/cuda/scalar_decay_args.h"
@@ -31,7 +32,7 @@ void cut(Sweep& p, const ScalarDecayShape& shape, int blocks) {
   p.heads = shape.heads;
   p.batch_heads = shape.batch * shape.heads;
   p.chunks = static_cast<int>(ceil_div(shape.tokens, kChunk));
-  p.scale = shape.scale;
+  p.log2_scale = std::log2(shape.scale);
   const int wanted = std::max(1, blocks / std::max(1, p.batch_heads));
   const int length = static_cast<int>(ceil_div(p.chunks, wanted));
   const int per_segment = static_cast<int>(ceil_div(length, 16));
@@ -54,8 +55,8 @@ template <int D, bool Reverse, int Branches, int Stages>
 cudaError_t sweep(const Sweep& p, cudaStream_t stream) {
   if (p.segments > 1) {
     const int joined = (p.segments - 1) * (p.segment_chunks / p.piece_chunks);
-    using Layout = SweepLayout<D, 1, Stages == 1 ? 1 : 2, true>;
-    cudaError_t error = launch(sweep_kernel<D, Reverse, 1, Stages == 1 ? 1 : 2, true>,
+    using Layout = SweepLayout<D, 1, Stages == 1 ? 1 : 3, true>;
+    cudaError_t error = launch(sweep_kernel<D, Reverse, 1, Stages == 1 ? 1 : 3, true>,
                                dim3(static_cast<unsigned>(joined * p.batch_heads)), 128, Layout::kBytes, stream, p);
     if (error != cudaSuccess) return error;
     const JoinPieces join{p.slots, p.piece_decay, p.pieces, joined, p.segment_chunks / p.piece_chunks, D * D};
@@ -109,8 +110,6 @@ cudaError_t forward(const ScalarDecayForward& args, Scratch& scratch, cudaStream
   p.out[0] = args.output;
   p.state_in = args.state;
   p.state_out = args.final_state;
-  p.value_stride = 1;
-  p.key_stride = args.shape.dim;
   return sweep<false, 1>(p, args.shape.dim, stream);
 }
 
@@ -140,8 +139,7 @@ cudaError_t backward(const ScalarDecayBackward& args, Scratch& scratch, cudaStre
   left.tile[2] = args.k;
   left.out[0] = args.dq;
   left.state_in = args.state;
-  left.value_stride = dim;  // here k has the role of value
-  left.key_stride = 1;
+  left.value_major = true;  // here k has the role of value
   if (d_decay) left.dot_with[0] = args.q;
   error = sweep<false, 1>(left, dim, stream);
   if (error != cudaSuccess) return error;
@@ -154,8 +152,6 @@ cudaError_t backward(const ScalarDecayBackward& args, Scratch& scratch, cudaStre
   right.out[1] = args.dk;
   right.state_in = args.d_final_state;
   right.state_out = args.d_state;
-  right.value_stride = 1;
-  right.key_stride = dim;
   if (d_decay || d_beta) right.dot_with[1] = args.k;
   error = sweep<true, 2>(right, dim, stream);
   if (error != cudaSuccess || !(d_decay || d_beta)) return error;

@@ -23,10 +23,10 @@ struct Sweep {
   const float* fixed_decay;  // [H] natural log, or null
   const float* cumulative;   // [B H][chunks 64] log2, summed inside each chunk, or null
   const float* beta;         // [B H][chunks 64] or null
-  float scale;
-  const float* state_in;  // [B H][D D], value index * value_stride + key index * key_stride; may be null
+  float log2_scale;
+  const float* state_in;  // [B H][D D] as [K][V] of the caller; may be null
   float* state_out;       // same layout
-  int value_stride, key_stride;
+  bool value_major;       // are the rows of state_in and state_out the values of branch 0 (else its keys)?
   float* slots;        // [B H][pieces][D D] states at piece ends, value-major
   float* piece_decay;  // [B H][pieces] decay over the piece; 0: its state is exact, -1: not computed
   int* warm;           // [B H][segments] warm-up chunks of a segment; -1: its state comes from a slot
@@ -44,17 +44,26 @@ __device__ __forceinline__ uint32_t tile_offset(int row, int chunk) {
   return static_cast<uint32_t>(row * D * 2 + ((chunk ^ (row & 7)) << 4));
 }
 
+// `start`: the chunk's first row, the same for all threads
 template <int D, int Threads>
-__device__ __forceinline__ void load_tile(uint32_t shared, const View& view, int64_t start, int valid,
+__device__ __forceinline__ void load_tile(uint32_t shared, const uint16_t* start, int64_t stride, int valid,
                                           int thread) {
-  constexpr int kColumns = D / 8, kRows = Threads / kColumns;
+  constexpr int kColumns = D / 8, kRows = Threads / kColumns;  // kRows is a multiple of 8
   const int row0 = thread / kColumns, column = thread % kColumns;
-  const auto* source = static_cast<const uint16_t*>(view.data) + start + column * 8;
+  const uint32_t offset = static_cast<uint32_t>(row0) * static_cast<uint32_t>(stride) + column * 8;
+  shared += tile_offset<D>(row0, column);
+  if (valid == kChunk) {
 #pragma unroll
-  for (int i = 0; i < kChunk / kRows; ++i) {
-    const int row = row0 + i * kRows;
-    const bool inside = row < valid;
-    copy_async(shared + tile_offset<D>(row, column), source + (inside ? row : 0) * view.token, inside);
+    for (int i = 0; i < kChunk / kRows; ++i) {
+      copy_async(shared + i * kRows * D * 2, start + offset);
+      start += kRows * stride;
+    }
+  } else {
+#pragma unroll 1
+    for (int i = 0; i < kChunk / kRows; ++i) {
+      const bool inside = row0 + i * kRows < valid;
+      copy_async_or_zero(shared + i * kRows * D * 2, start + (inside ? i * kRows * stride + offset : 0), inside);
+    }
   }
 }
 
@@ -100,11 +109,6 @@ struct Slice {
   float state[kM][kN][4];  // state^T: value rows, key columns, as mma accumulators
   int lane, slice;
 
-  __device__ __forceinline__ int value_index(int m, int e) const {
-    return slice * kWidth + m * 16 + lane / 4 + 8 * (e >> 1);
-  }
-  __device__ __forceinline__ int key_index(int n, int e) const { return n * 8 + 2 * (lane & 3) + (e & 1); }
-
   __device__ __forceinline__ void clear() {
 #pragma unroll
     for (int m = 0; m < kM; ++m)
@@ -113,23 +117,52 @@ struct Slice {
 #pragma unroll
         for (int e = 0; e < 4; ++e) state[m][n][e] = 0.f;
   }
-  __device__ __forceinline__ void load(const float* from, int value_stride, int key_stride) {
+  // `from`, `to`: a D x D matrix in device memory, rows are values (value_major) or keys
+  __device__ __forceinline__ void load(const float* from, bool value_major) {
+    const int value = slice * kWidth + lane / 4, key = 2 * (lane & 3);
+    if (value_major) {
+      const float* at = from + value * D + key;
 #pragma unroll
-    for (int m = 0; m < kM; ++m)
+      for (int m = 0; m < kM; ++m)
 #pragma unroll
-      for (int n = 0; n < kN; ++n)
+        for (int n = 0; n < kN; ++n)
 #pragma unroll
-        for (int e = 0; e < 4; ++e)
-          state[m][n][e] = from[value_index(m, e) * value_stride + key_index(n, e) * key_stride];
+          for (int low = 0; low < 2; ++low) {
+            const float2 pair = *reinterpret_cast<const float2*>(at + (m * 16 + 8 * low) * D + n * 8);
+            state[m][n][2 * low] = pair.x;
+            state[m][n][2 * low + 1] = pair.y;
+          }
+    } else {
+      const float* at = from + key * D + value;
+#pragma unroll
+      for (int m = 0; m < kM; ++m)
+#pragma unroll
+        for (int n = 0; n < kN; ++n)
+#pragma unroll
+          for (int e = 0; e < 4; ++e) state[m][n][e] = at[(n * 8 + (e & 1)) * D + m * 16 + 8 * (e >> 1)];
+    }
   }
-  __device__ __forceinline__ void store(float* to, int value_stride, int key_stride) const {
+  __device__ __forceinline__ void store(float* to, bool value_major) const {
+    const int value = slice * kWidth + lane / 4, key = 2 * (lane & 3);
+    if (value_major) {
+      float* at = to + value * D + key;
 #pragma unroll
-    for (int m = 0; m < kM; ++m)
+      for (int m = 0; m < kM; ++m)
 #pragma unroll
-      for (int n = 0; n < kN; ++n)
+        for (int n = 0; n < kN; ++n)
 #pragma unroll
-        for (int e = 0; e < 4; ++e)
-          to[value_index(m, e) * value_stride + key_index(n, e) * key_stride] = state[m][n][e];
+          for (int low = 0; low < 2; ++low)
+            *reinterpret_cast<float2*>(at + (m * 16 + 8 * low) * D + n * 8) =
+                make_float2(state[m][n][2 * low], state[m][n][2 * low + 1]);
+    } else {
+      float* at = to + key * D + value;
+#pragma unroll
+      for (int m = 0; m < kM; ++m)
+#pragma unroll
+        for (int n = 0; n < kN; ++n)
+#pragma unroll
+          for (int e = 0; e < 4; ++e) at[(n * 8 + (e & 1)) * D + m * 16 + 8 * (e >> 1)] = state[m][n][e];
+    }
   }
   __device__ __forceinline__ uint32_t packed(int m, int n, int half) const {
     return pack_bf16(state[m][n][2 * half], state[m][n][2 * half + 1]);
@@ -137,14 +170,15 @@ struct Slice {
 
   // P = scale * decay * beta * <query, key> of this warp's 16 x 16 blocks, to shared memory as bf16
   __device__ __forceinline__ void pair_weights(uint32_t query, uint32_t key, unsigned char* pairs,
-                                               const float* b, const float* beta, float scale) const {
-    // the ten blocks of the triangle, two or three to a warp: row 3 (0 1 2), row 2, row 1, then (0 0) and (3 3)
-    const int count = slice < 2 ? 3 : 2;
+                                               const float* b, const float* beta, bool with_beta,
+                                               float log2_scale) const {
+    // The ten blocks (row, column) of the triangle: (3 0) (3 1) (3 2) | (2 0) (2 1) (2 2) | (1 0) (1 1) | (0 0) (3 3).
+    // The last two warps compute one block twice, so that no branch stands between the products.
     int row[3], column[3];
 #pragma unroll
     for (int t = 0; t < 3; ++t) {
-      row[t] = slice == 3 ? (t == 0 ? 0 : 3) : 3 - slice;
-      column[t] = slice == 3 ? row[t] : t;
+      row[t] = slice == 3 ? (t < 2 ? 0 : 3) : 3 - slice;
+      column[t] = slice == 3 ? row[t] : slice == 2 ? min(t, 1) : t;
       if (Reverse) {
         row[t] = 3 - row[t];
         column[t] = 3 - column[t];
@@ -154,126 +188,201 @@ struct Slice {
     const int row_a = lane & 15, row_b = (lane & 7) + ((lane >> 4) << 3);
     const uint32_t swizzle_a = static_cast<uint32_t>(((lane >> 4) ^ (row_a & 7)) << 4);
     const uint32_t swizzle_b = static_cast<uint32_t>((((lane >> 3) & 1) ^ (row_b & 7)) << 4);
+    const uint32_t at_a = query + (row[0] * 16 + row_a) * D * 2, at_a2 = query + (row[2] * 16 + row_a) * D * 2;
+    uint32_t at_b[3];
 #pragma unroll
+    for (int t = 0; t < 3; ++t) at_b[t] = key + (column[t] * 16 + row_b) * D * 2;
+#pragma unroll 2
     for (int k = 0; k < D / 16; ++k) {
+      uint32_t a[2][4], c[3][4];
+      load_matrix(a[0], at_a + ((k * 32) ^ swizzle_a));
+      load_matrix(a[1], at_a2 + ((k * 32) ^ swizzle_a));
+#pragma unroll
+      for (int t = 0; t < 3; ++t) load_matrix(c[t], at_b[t] + ((k * 32) ^ swizzle_b));
 #pragma unroll
       for (int t = 0; t < 3; ++t) {
-        if (t < count) {
-          uint32_t a[4], c[4];
-          load_matrix(a, query + (row[t] * 16 + row_a) * D * 2 + ((k * 32) ^ swizzle_a));
-          load_matrix(c, key + (column[t] * 16 + row_b) * D * 2 + ((k * 32) ^ swizzle_b));
-          multiply_add(sum[t][0], a, c[0], c[1]);
-          multiply_add(sum[t][1], a, c[2], c[3]);
-        }
+        multiply_add(sum[t][0], a[t / 2], c[t][0], c[t][1]);
+        multiply_add(sum[t][1], a[t / 2], c[t][2], c[t][3]);
       }
     }
+    const int quad = lane / 4, c = 2 * (lane & 3);
 #pragma unroll
     for (int t = 0; t < 3; ++t) {
-      if (t < count) {
+      if (!(slice == 3 && t == 1) && !(slice == 2 && t == 2)) {
+        const float* b_row = b + row[t] * 16 + quad;
+        const float sign = Reverse ? -log2_scale : log2_scale;  // the scale rides in the exponent
+        const float b_i[2] = {b_row[0] + sign, b_row[8] + sign};
+        unsigned char* at_row = pairs + (row[t] * 16 + quad) * 128 + c * 2;
+        const int ahead = Reverse ? (column[t] - row[t]) * 16 + c - quad : (row[t] - column[t]) * 16 + quad - c;
 #pragma unroll
         for (int half = 0; half < 2; ++half) {
-          const int j = column[t] * 16 + half * 8 + 2 * (lane & 3);
-          const float b_j[2] = {b[j], b[j + 1]};
-          float s_j[2] = {scale, scale};
-          if (!Reverse && beta) {
-            s_j[0] *= beta[j];
-            s_j[1] *= beta[j + 1];
+          const int j = column[t] * 16 + half * 8 + c;
+          const float2 b_j = *reinterpret_cast<const float2*>(b + j);
+          if (!Reverse && with_beta) {
+            const float2 beta_j = *reinterpret_cast<const float2*>(beta + j);
+            sum[t][half][0] *= beta_j.x;
+            sum[t][half][1] *= beta_j.y;
+            sum[t][half][2] *= beta_j.x;
+            sum[t][half][3] *= beta_j.y;
           }
+          unsigned char* at = at_row + (((column[t] * 2 + half) ^ quad) << 4);
 #pragma unroll
           for (int low = 0; low < 2; ++low) {
-            const int i = row[t] * 16 + lane / 4 + 8 * low;
-            const float b_i = b[i];
-            float w[2];
-#pragma unroll
-            for (int e = 0; e < 2; ++e) {
-              const bool seen = Reverse ? j + e >= i : j + e <= i;
-              const float x = Reverse ? b_j[e] - b_i : b_i - b_j[e];
-              // chosen after the product, so that nothing from beyond the triangle gets through
-              w[e] = seen ? sum[t][half][2 * low + e] * s_j[e] * exp2_fast(min(x, 0.f)) : 0.f;
-            }
-            *reinterpret_cast<uint32_t*>(pairs + i * 128 + (((j >> 3) ^ (i & 7)) << 4) + (lane & 3) * 4) =
-                pack_bf16(w[0], w[1]);
+            const float x0 = Reverse ? b_j.x - b_i[low] : b_i[low] - b_j.x;
+            const float x1 = Reverse ? b_j.y - b_i[low] : b_i[low] - b_j.y;
+            // how far the second token of the pair lies in the past of the first; chosen after the product, so that
+            // nothing from beyond the triangle gets through
+            const int past = ahead + (Reverse ? 8 * half - 8 * low : 8 * low - 8 * half);
+            const float w0 = past >= 0 ? sum[t][half][2 * low] * exp2_fast(x0) : 0.f;
+            const float w1 = (Reverse ? past + 1 : past - 1) >= 0 ? sum[t][half][2 * low + 1] * exp2_fast(x1) : 0.f;
+            *reinterpret_cast<uint32_t*>(at + low * 8 * 128) = pack_bf16(w0, w1);
           }
         }
       }
     }
   }
 
-  // out = row_scale * a_i * (query . state), 64 tokens x kWidth
-  __device__ __forceinline__ void from_state(float (&out)[4][kBlocks][4], uint32_t query, const float* b,
-                                             float row_scale) const {
+  struct Output {
+    uint16_t* to;
+    int64_t stride;
+    int valid;          // tokens of the chunk
+    const float* beta;  // row factors in reverse sweeps
+    const uint16_t* with;
+    int64_t with_stride;
+    float* dots;  // <out before beta, with>, or null
+  };
+
+  // out = scale * a_i * (query . state) + P value, 32 tokens at a time, to device memory.
+  // The loop over rows stays a loop: unrolled, the kernel would not fit the instruction cache.
+  __device__ __forceinline__ void outputs(uint32_t query, uint32_t pairs, uint32_t value, const float* b,
+                                          float log2_scale, unsigned char* stage, const Output& output) const {
+    uint32_t packed_state[kN][kBlocks];
 #pragma unroll
-    for (int r = 0; r < 4; ++r)
+    for (int n = 0; n < kN; ++n)
 #pragma unroll
-      for (int n = 0; n < kBlocks; ++n)
-#pragma unroll
-        for (int e = 0; e < 4; ++e) out[r][n][e] = 0.f;
+      for (int i = 0; i < kBlocks; ++i) packed_state[n][i] = packed(i / 2, n, i & 1);
     const int row_a = lane & 15;
     const uint32_t swizzle = static_cast<uint32_t>(((lane >> 4) ^ (row_a & 7)) << 4);
-    const uint32_t base = query + row_a * D * 2;
+    uint32_t at_value[kM];
 #pragma unroll
-    for (int k = 0; k < D / 16; ++k) {
-      uint32_t b0[kBlocks], b1[kBlocks];
+    for (int m = 0; m < kM; ++m)
+      at_value[m] = value + row_a * D * 2 + (static_cast<uint32_t>((slice * kBlocks + 2 * m) << 4) ^ swizzle);
+    const float total = Reverse ? b[kChunk - 1] + log2_scale : log2_scale;
+#pragma unroll 1
+    for (int r = 0; r < 2; ++r) {
+      float out[2][kBlocks][4] = {};
+      const uint32_t at_query = query + (r * 32 + row_a) * D * 2;
 #pragma unroll
-      for (int n = 0; n < kBlocks; ++n) {
-        b0[n] = packed(n / 2, 2 * k, n & 1);
-        b1[n] = packed(n / 2, 2 * k + 1, n & 1);
+      for (int k = 0; k < D / 16; ++k) {
+        uint32_t a[2][4];
+        load_matrix(a[0], at_query + ((k * 32) ^ swizzle));
+        load_matrix(a[1], at_query + 16 * D * 2 + ((k * 32) ^ swizzle));
+#pragma unroll
+        for (int h = 0; h < 2; ++h)
+#pragma unroll
+          for (int i = 0; i < kBlocks; ++i)
+            multiply_add(out[h][i], a[h], packed_state[2 * k][i], packed_state[2 * k + 1][i]);
       }
 #pragma unroll
-      for (int r = 0; r < 4; ++r) {
-        uint32_t a[4];
-        load_matrix(a, base + r * 16 * D * 2 + ((k * 32) ^ swizzle));
+      for (int h = 0; h < 2; ++h)
 #pragma unroll
-        for (int n = 0; n < kBlocks; ++n) multiply_add(out[r][n], a, b0[n], b1[n]);
-      }
-    }
+        for (int low = 0; low < 2; ++low) {
+          const float b_i = b[r * 32 + h * 16 + lane / 4 + 8 * low];
+          const float factor = exp2_fast(Reverse ? total - b_i : total + b_i);
 #pragma unroll
-    for (int r = 0; r < 4; ++r) {
+          for (int i = 0; i < kBlocks; ++i) {
+            out[h][i][2 * low] *= factor;
+            out[h][i][2 * low + 1] *= factor;
+          }
+        }
+      // two columns of blocks at a time; of the blocks beyond the triangle some are met, and they hold zeros
+      const int first = Reverse ? 2 * r : 0, last = Reverse ? 4 : 2 * r + 2;
+#pragma unroll 1
+      for (int j2 = first; j2 < last; j2 += 2) {
 #pragma unroll
-      for (int low = 0; low < 2; ++low) {
-        const float b_i = b[r * 16 + lane / 4 + 8 * low];
-        const float factor = row_scale * exp2_fast(Reverse ? b[kChunk - 1] - b_i : b_i);
+        for (int j = 0; j < 2; ++j) {
+          uint32_t p[2][4], v[kM][4];
 #pragma unroll
-        for (int n = 0; n < kBlocks; ++n) {
-          out[r][n][2 * low] *= factor;
-          out[r][n][2 * low + 1] *= factor;
+          for (int h = 0; h < 2; ++h)
+            load_matrix(p[h], pairs + (r * 32 + h * 16 + row_a) * 128 + (static_cast<uint32_t>((j2 + j) * 32) ^ swizzle));
+#pragma unroll
+          for (int m = 0; m < kM; ++m) load_matrix_transposed(v[m], at_value[m] + (j2 + j) * 16 * D * 2);
+#pragma unroll
+          for (int h = 0; h < 2; ++h)
+#pragma unroll
+            for (int m = 0; m < kM; ++m) {
+              multiply_add(out[h][2 * m], p[h], v[m][0], v[m][1]);
+              multiply_add(out[h][2 * m + 1], p[h], v[m][2], v[m][3]);
+            }
         }
       }
+#pragma unroll
+      for (int h = 0; h < 2; ++h) write_rows(out[h], r * 32 + h * 16, stage, output);
     }
   }
 
-  // out += P value
-  __device__ __forceinline__ void from_pairs(float (&out)[4][kBlocks][4], uint32_t pairs,
-                                             uint32_t value) const {
-    const int row = lane & 15;
-    const uint32_t swizzle = static_cast<uint32_t>(((lane >> 4) ^ (row & 7)) << 4);
+  // Sixteen rows of this warp's columns, turned in a private kibibyte so that a lane stores 16 bytes.
+  __device__ __forceinline__ void write_rows(const float (&out)[kBlocks][4], int row0, unsigned char* stage,
+                                             const Output& output) const {
+    const int c = lane & 3;
+    if (output.with) {
+      // from the fp32 sums: rounded outputs would not cancel in the gradient of the decay
 #pragma unroll
-    for (int j = 0; j < 4; ++j) {
-      uint32_t v[kM][4];
+      for (int low = 0; low < 2; ++low) {
+        const int row = row0 + lane / 4 + 8 * low;
+        float dot = 0.f;
+        if (row < output.valid) {
+          const uint16_t* other = output.with + row * output.with_stride + slice * kWidth + 2 * c;
 #pragma unroll
-      for (int m = 0; m < kM; ++m)
-        load_matrix_transposed(v[m], value + (j * 16 + row) * D * 2 +
-                                         (static_cast<uint32_t>((slice * kBlocks + 2 * m) << 4) ^ swizzle));
-#pragma unroll
-      for (int r = 0; r < 4; ++r) {
-        if (Reverse ? r <= j : r >= j) {
-          uint32_t a[4];
-          load_matrix(a, pairs + (r * 16 + row) * 128 + ((j * 32) ^ swizzle));
-#pragma unroll
-          for (int m = 0; m < kM; ++m) {
-            multiply_add(out[r][2 * m], a, v[m][0], v[m][1]);
-            multiply_add(out[r][2 * m + 1], a, v[m][2], v[m][3]);
+          for (int i = 0; i < kBlocks; ++i) {
+            const uint32_t pair = *reinterpret_cast<const uint32_t*>(other + 8 * i);
+            dot += bf16_low(pair) * out[i][2 * low] + bf16_high(pair) * out[i][2 * low + 1];
           }
         }
+        dot += __shfl_xor_sync(0xffffffffu, dot, 1);
+        dot += __shfl_xor_sync(0xffffffffu, dot, 2);
+        if (c == 0) output.dots[row] = dot;
       }
     }
+    constexpr int kShift = kBlocks == 4 ? 1 : 2;  // rows of 64 or 32 bytes: eight of them over all banks
+    auto at = [&](int row, int block) {
+      return static_cast<uint32_t>(row * kWidth * 2 + ((block ^ ((row >> kShift) & (kBlocks - 1))) << 4));
+    };
+    float beta[2] = {1.f, 1.f};
+    if (Reverse) {
+      beta[0] = output.beta[row0 + lane / 4];
+      beta[1] = output.beta[row0 + lane / 4 + 8];
+    }
+    const uint32_t to_stage = shared_address(stage);
+    const int row_of_lane = (lane & 7) + ((lane >> 3) & 1) * 8;
+#pragma unroll
+    for (int i = 0; i < kBlocks / 2; ++i) {
+      uint32_t words[4];
+#pragma unroll
+      for (int w = 0; w < 4; ++w) {
+        const float* from = &out[2 * i + w / 2][2 * (w & 1)];
+        words[w] = Reverse ? pack_bf16(from[0] * beta[w & 1], from[1] * beta[w & 1]) : pack_bf16(from[0], from[1]);
+      }
+      store_matrix(to_stage + at(row_of_lane, 2 * i + (lane >> 4)), words);
+    }
+    __syncwarp();
+    const int row1 = lane / kBlocks, block = lane % kBlocks;
+    uint16_t* to = output.to + (row0 + row1) * output.stride + slice * kWidth + block * 8;
+#pragma unroll
+    for (int i = 0; i < kBlocks / 2; ++i) {
+      const int row = row1 + i * (32 / kBlocks);
+      const uint4 word = *reinterpret_cast<const uint4*>(stage + at(row, block));
+      if (row0 + row < output.valid) *reinterpret_cast<uint4*>(to) = word;
+      to += (32 / kBlocks) * output.stride;
+    }
+    __syncwarp();
   }
 
   // state = decay of the chunk * state + (c o value)^T key
   __device__ __forceinline__ void advance(uint32_t key, uint32_t value, const float* b, const float* beta,
-                                          float state_scale) {
-    const float last = b[kChunk - 1];
-    const float decay = exp2_fast(last);
+                                          bool with_beta, float log2_scale) {
+    const float decay = exp2_fast(b[kChunk - 1]);
+    const float total = Reverse ? log2_scale : b[kChunk - 1];  // only reverse sweeps scale what they add
 #pragma unroll
     for (int m = 0; m < kM; ++m)
 #pragma unroll
@@ -282,89 +391,43 @@ struct Slice {
         for (int e = 0; e < 4; ++e) state[m][n][e] *= decay;
     const int row = lane & 15;
     const uint32_t swizzle = static_cast<uint32_t>(((lane >> 4) ^ (row & 7)) << 4);
-#pragma unroll
+#pragma unroll 1
     for (int j = 0; j < 4; ++j) {
+      uint32_t raw[kM][4], v[kM][4], k[2][4];
+      const uint32_t at = (j * 16 + row) * D * 2;
+#pragma unroll
+      for (int m = 0; m < kM; ++m)
+        load_matrix_transposed(raw[m], value + at + (static_cast<uint32_t>((slice * kBlocks + 2 * m) << 4) ^ swizzle));
+      load_matrix_transposed(k[0], key + at + swizzle);
       float c[4];
 #pragma unroll
-      for (int e = 0; e < 4; ++e) {
-        const int i = j * 16 + 2 * (lane & 3) + (e & 1) + 8 * (e >> 1);
-        c[e] = state_scale * exp2_fast(Reverse ? b[i] : last - b[i]);
-        if (!Reverse && beta) c[e] *= beta[i];
+      for (int half = 0; half < 2; ++half) {
+        const int i = j * 16 + 2 * (lane & 3) + 8 * half;
+        const float2 b_i = *reinterpret_cast<const float2*>(b + i);
+        c[2 * half] = exp2_fast(Reverse ? total + b_i.x : total - b_i.x);
+        c[2 * half + 1] = exp2_fast(Reverse ? total + b_i.y : total - b_i.y);
+        if (!Reverse && with_beta) {
+          const float2 beta_i = *reinterpret_cast<const float2*>(beta + i);
+          c[2 * half] *= beta_i.x;
+          c[2 * half + 1] *= beta_i.y;
+        }
       }
-      uint32_t v[kM][4];
 #pragma unroll
       for (int m = 0; m < kM; ++m) {
-        uint32_t raw[4];
-        load_matrix_transposed(raw, value + (j * 16 + row) * D * 2 +
-                                        (static_cast<uint32_t>((slice * kBlocks + 2 * m) << 4) ^ swizzle));
         // raw: (block, token half) = 00 01 10 11; as a transposed left operand the middle two change places
-        v[m][0] = pack_bf16(bf16_low(raw[0]) * c[0], bf16_high(raw[0]) * c[1]);
-        v[m][1] = pack_bf16(bf16_low(raw[2]) * c[0], bf16_high(raw[2]) * c[1]);
-        v[m][2] = pack_bf16(bf16_low(raw[1]) * c[2], bf16_high(raw[1]) * c[3]);
-        v[m][3] = pack_bf16(bf16_low(raw[3]) * c[2], bf16_high(raw[3]) * c[3]);
+        v[m][0] = pack_bf16(bf16_low(raw[m][0]) * c[0], bf16_high(raw[m][0]) * c[1]);
+        v[m][1] = pack_bf16(bf16_low(raw[m][2]) * c[0], bf16_high(raw[m][2]) * c[1]);
+        v[m][2] = pack_bf16(bf16_low(raw[m][1]) * c[2], bf16_high(raw[m][1]) * c[3]);
+        v[m][3] = pack_bf16(bf16_low(raw[m][3]) * c[2], bf16_high(raw[m][3]) * c[3]);
       }
 #pragma unroll
       for (int n = 0; n < kN / 2; ++n) {
-        uint32_t k[4];
-        load_matrix_transposed(k, key + (j * 16 + row) * D * 2 + ((n * 32) ^ swizzle));
+        if (n + 1 < kN / 2) load_matrix_transposed(k[(n + 1) & 1], key + at + (((n + 1) * 32) ^ swizzle));
 #pragma unroll
         for (int m = 0; m < kM; ++m) {
-          multiply_add(state[m][2 * n], v[m], k[0], k[1]);
-          multiply_add(state[m][2 * n + 1], v[m], k[2], k[3]);
+          multiply_add(state[m][2 * n], v[m], k[n & 1][0], k[n & 1][1]);
+          multiply_add(state[m][2 * n + 1], v[m], k[n & 1][2], k[n & 1][3]);
         }
-      }
-    }
-  }
-
-  // Through this warp's columns of a free tile to the output: 16 bytes a lane. beta scales rows in reverse sweeps.
-  __device__ __forceinline__ void write_out(const float (&out)[4][kBlocks][4], unsigned char* stage,
-                                            uint16_t* to, int64_t stride, int valid, const float* beta,
-                                            const uint16_t* with, int64_t with_stride, float* dots) const {
-    if (with) {
-      // from the fp32 sums: rounded outputs would not cancel in the gradient of the decay
-#pragma unroll
-      for (int r = 0; r < 4; ++r)
-#pragma unroll
-        for (int low = 0; low < 2; ++low) {
-          const int row = r * 16 + lane / 4 + 8 * low;
-          float dot = 0.f;
-          if (row < valid) {
-            const uint16_t* other = with + row * with_stride + slice * kWidth + 2 * (lane & 3);
-#pragma unroll
-            for (int n = 0; n < kBlocks; ++n) {
-              const uint32_t pair = *reinterpret_cast<const uint32_t*>(other + 8 * n);
-              dot += bf16_low(pair) * out[r][n][2 * low] + bf16_high(pair) * out[r][n][2 * low + 1];
-            }
-          }
-          dot += __shfl_xor_sync(0xffffffffu, dot, 1);
-          dot += __shfl_xor_sync(0xffffffffu, dot, 2);
-          if ((lane & 3) == 0) dots[row] = dot;
-        }
-    }
-#pragma unroll
-    for (int r = 0; r < 4; ++r)
-#pragma unroll
-      for (int n = 0; n < kBlocks; ++n)
-#pragma unroll
-        for (int low = 0; low < 2; ++low)
-          *reinterpret_cast<uint32_t*>(stage + tile_offset<D>(r * 16 + lane / 4 + 8 * low, slice * kBlocks + n) +
-                                       (lane & 3) * 4) = pack_bf16(out[r][n][2 * low], out[r][n][2 * low + 1]);
-    __syncwarp();
-    constexpr int kRows = 32 / kBlocks;
-    const int column = slice * kBlocks + lane / kRows;
-#pragma unroll
-    for (int i = 0; i < kChunk / kRows; ++i) {
-      const int row = i * kRows + lane % kRows;
-      uint4 word = *reinterpret_cast<const uint4*>(stage + tile_offset<D>(row, column));
-      if (row < valid) {
-        if (Reverse && beta) {
-          const float f = beta[row];
-          word.x = pack_bf16(bf16_low(word.x) * f, bf16_high(word.x) * f);
-          word.y = pack_bf16(bf16_low(word.y) * f, bf16_high(word.y) * f);
-          word.z = pack_bf16(bf16_low(word.z) * f, bf16_high(word.z) * f);
-          word.w = pack_bf16(bf16_low(word.w) * f, bf16_high(word.w) * f);
-        }
-        *reinterpret_cast<uint4*>(to + row * stride + column * 8) = word;
       }
     }
   }
@@ -403,7 +466,8 @@ struct SweepLayout {
   static constexpr int kTiles = StateOnly ? 2 : Branches + 2;
   static constexpr int kStage = kTiles * kTile + 2 * kChunk * 4;
   static constexpr int kPairs = StateOnly ? 0 : kChunk * kChunk * 2;
-  static constexpr int kBytes = Stages * kStage + Branches * kPairs;
+  static constexpr int kTurn = StateOnly ? 0 : 4 * 16 * D / 4 * 2;  // to turn the rows of four warps
+  static constexpr int kBytes = Stages * kStage + Branches * (kPairs + kTurn);
 };
 
 // Order of heads: heavy ones (Lightning's last) first, each with a light one in the second half of the grid, so that
@@ -413,7 +477,7 @@ __device__ __forceinline__ int head_of_rank(int rank, int count) {
 }
 
 template <int D, bool Reverse, int Branches, int Stages, bool StateOnly>
-__global__ void __launch_bounds__(128 * Branches, Branches == 2 ? 1 : StateOnly ? 3 : 2)
+__global__ void __launch_bounds__(128 * Branches, Branches == 2 ? 1 : 2)
     sweep_kernel(const __grid_constant__ Sweep p) {
   using Layout = SweepLayout<D, Branches, Stages, StateOnly>;
   constexpr int kThreads = 128 * Branches;
@@ -422,7 +486,7 @@ __global__ void __launch_bounds__(128 * Branches, Branches == 2 ? 1 : StateOnly 
   const uint32_t base = shared_address(memory);
   const int thread = static_cast<int>(threadIdx.x);
   const int branch = Branches == 2 ? thread / 128 : 0;
-  unsigned char* pairs = memory + Stages * Layout::kStage + branch * Layout::kPairs;
+  unsigned char* pairs = memory + Stages * Layout::kStage + branch * (Layout::kPairs + Layout::kTurn);
 
   // which run of chunks, counted in sweep order
   const int runs = StateOnly ? (p.segments - 1) * (p.segment_chunks / p.piece_chunks) : p.segments;
@@ -441,7 +505,7 @@ __global__ void __launch_bounds__(128 * Branches, Branches == 2 ? 1 : StateOnly 
 
   bool exact = false;  // does the run know its state at entry?
   const float* from = nullptr;
-  int value_stride = p.value_stride, key_stride = p.key_stride;
+  bool value_major = p.value_major;
   if (segment == 0 && segment_start) {
     exact = true;
     if (p.state_in) from = p.state_in + static_cast<int64_t>(batch_head) * D * D;
@@ -457,8 +521,7 @@ __global__ void __launch_bounds__(128 * Branches, Branches == 2 ? 1 : StateOnly 
       begin -= warm;
     } else {
       from = p.slots + (static_cast<int64_t>(batch_head) * p.pieces + main_begin / p.piece_chunks - 1) * D * D;
-      value_stride = D;
-      key_stride = 1;
+      value_major = true;
     }
   }
   if (StateOnly) {
@@ -482,36 +545,36 @@ __global__ void __launch_bounds__(128 * Branches, Branches == 2 ? 1 : StateOnly 
 #pragma unroll
     for (int t = kFirstTile; t < kFirstTile + Layout::kTiles; ++t) {
       if (t == 1 || t == 2 || u >= main_begin)
-        load_tile<D, kThreads>(stage + (t - kFirstTile) * Layout::kTile, p.tile[t], tile_start(p.tile[t], token),
-                               valid, thread);
+        load_tile<D, kThreads>(stage + (t - kFirstTile) * Layout::kTile,
+                               static_cast<const uint16_t*>(p.tile[t].data) + tile_start(p.tile[t], token),
+                               p.tile[t].token, valid, thread);
     }
     const uint32_t b_offset = slot * Layout::kStage + Layout::kTiles * Layout::kTile;
     if (p.cumulative) {
-      if (thread < 16) copy_async(base + b_offset + thread * 16, p.cumulative + gates + token + thread * 4, true);
+      if (thread < 16) copy_async(base + b_offset + thread * 16, p.cumulative + gates + token + thread * 4);
     } else if (thread < kChunk) {
       reinterpret_cast<float*>(memory + b_offset)[thread] = decay * static_cast<float>(min(thread + 1, valid));
     }
-    if (p.beta && thread >= 32 && thread < 48)
-      copy_async(base + b_offset + kChunk * 4 + (thread - 32) * 16, p.beta + gates + token + (thread - 32) * 4, true);
+    if (p.beta) {
+      if (thread < 16) copy_async(base + b_offset + kChunk * 4 + thread * 16, p.beta + gates + token + thread * 4);
+    } else if (thread < kChunk) {
+      reinterpret_cast<float*>(memory + b_offset)[kChunk + thread] = 1.f;
+    }
   };
 
-#pragma unroll
-  for (int i = 0; i < Stages - 1; ++i) {
-    if (begin + i < end) issue(begin + i, i);
-    copy_commit();
-  }
-  if (from) {
-    if (branch == 0)
-      slice.load(from, value_stride, key_stride);
-    else
-      slice.load(from, key_stride, value_stride);
-  } else {
+  if (from)
+    slice.load(from, value_major != (branch == 1));
+  else
     slice.clear();
-  }
 
+  if constexpr (!StateOnly) {
+    for (int i = thread % 128; i < Layout::kPairs / 16; i += 128)
+      reinterpret_cast<uint4*>(pairs)[i] = make_uint4(0, 0, 0, 0);
+  }
   float passed = 0.f;  // log2 of the decay over the run
-  int slot = 0;
-  for (int u = begin; u < end; ++u) {
+  int slot = 0, free_slot = 0;
+#pragma unroll 1
+  for (int u = begin - (Stages - 1); u < end; ++u) {
     if constexpr (Stages == 1) {
       __syncthreads();
       issue(u, 0);
@@ -519,15 +582,17 @@ __global__ void __launch_bounds__(128 * Branches, Branches == 2 ? 1 : StateOnly 
       copy_wait<0>();
       __syncthreads();
     } else {
+      // all but the last Stages - 2 groups have landed for all threads, and the slot read before is free
       copy_wait<Stages - 2>();
       __syncthreads();
-      const int next = slot == 0 ? Stages - 1 : slot - 1;
-      if (u + Stages - 1 < end) issue(u + Stages - 1, next);
+      if (u + Stages - 1 < end) issue(u + Stages - 1, free_slot);
       copy_commit();
+      free_slot = free_slot + 1 == Stages ? 0 : free_slot + 1;
+      if (u < begin) continue;
     }
     const uint32_t offset = slot * Layout::kStage;
     const auto* b = reinterpret_cast<const float*>(memory + offset + Layout::kTiles * Layout::kTile);
-    const float* beta = p.beta ? b + kChunk : nullptr;
+    const float* beta = b + kChunk;
     const int key_tile = (branch ? 2 : 1) - kFirstTile, value_tile = (branch ? 1 : 2) - kFirstTile;
     const uint32_t key = base + offset + key_tile * Layout::kTile, value = base + offset + value_tile * Layout::kTile;
     if constexpr (!StateOnly) {
@@ -540,24 +605,24 @@ __global__ void __launch_bounds__(128 * Branches, Branches == 2 ? 1 : StateOnly 
           const float dot = slice.dot_dump(p.dump + (at * 4 + slice.slice) * (D * D / 4 / 8));
           if (slice.lane == 0) p.crossing[at * 4 + slice.slice] = dot;
         }
-        slice.pair_weights(query, key, pairs, b, beta, p.scale);
-        float out[4][Slice<D, Reverse>::kBlocks][4];
-        slice.from_state(out, query, b, Reverse ? 1.f : p.scale);
+        slice.pair_weights(query, key, pairs, b, beta, p.beta != nullptr, p.log2_scale);
         named_barrier(1 + branch, 128);
-        slice.from_pairs(out, shared_address(pairs), value);
         const int64_t token = static_cast<int64_t>(chunk) * kChunk;
         const View& view = p.out[branch];
         const View& with = p.dot_with[branch];
-        slice.write_out(out, memory + offset + query_tile * Layout::kTile,
-                        static_cast<uint16_t*>(view.data) + tile_start(view, token), view.token,
-                        min(kChunk, p.tokens - chunk * kChunk), beta,
-                        with.data ? static_cast<const uint16_t*>(with.data) + tile_start(with, token) : nullptr,
-                        with.token,
-                        with.data ? p.dots[branch] + gates * 4 + static_cast<int64_t>(slice.slice) * p.chunks * kChunk + token
-                                  : nullptr);
+        const typename Slice<D, Reverse>::Output output{
+            static_cast<uint16_t*>(view.data) + tile_start(view, token),
+            view.token,
+            min(kChunk, p.tokens - chunk * kChunk),
+            beta,
+            with.data ? static_cast<const uint16_t*>(with.data) + tile_start(with, token) : nullptr,
+            with.token,
+            p.dots[branch] + (gates * 4 + static_cast<int64_t>(slice.slice) * p.chunks * kChunk + token)};
+        slice.outputs(query, shared_address(pairs), value, b, Reverse ? 0.f : p.log2_scale,
+                      pairs + Layout::kPairs + slice.slice * (Layout::kTurn / 4), output);
       }
     }
-    slice.advance(key, value, b, beta, Reverse ? p.scale : 1.f);
+    slice.advance(key, value, b, beta, p.beta != nullptr, p.log2_scale);
     if (StateOnly && u >= main_begin) passed += b[kChunk - 1];
     if (!StateOnly && Branches == 1 && p.dump && u >= main_begin) {
       const int64_t at = static_cast<int64_t>(batch_head) * p.chunks + (Reverse ? p.chunks - 1 - u : u);
@@ -567,10 +632,10 @@ __global__ void __launch_bounds__(128 * Branches, Branches == 2 ? 1 : StateOnly 
   }
 
   if (StateOnly) {
-    slice.store(p.slots + (static_cast<int64_t>(batch_head) * p.pieces + run) * D * D, D, 1);
+    slice.store(p.slots + (static_cast<int64_t>(batch_head) * p.pieces + run) * D * D, true);
     if (thread == 0) p.piece_decay[batch_head * p.pieces + run] = exact ? 0.f : exp2_fast(passed);
   } else if (branch == 0 && p.state_out && end == p.chunks) {
-    slice.store(p.state_out + static_cast<int64_t>(batch_head) * D * D, p.value_stride, p.key_stride);
+    slice.store(p.state_out + static_cast<int64_t>(batch_head) * D * D, p.value_major);
   }
 }
 

@@ -278,6 +278,15 @@ inline void load_matrix_transposed(uint32_t (&r)[4], uint32_t address) {
   load_matrices(r, address, true);
 }
 
+inline void store_matrix(uint32_t address, const uint32_t (&r)[4]) {
+  uint32_t words[5] = {address, r[0], r[1], r[2], r[3]};
+  emulator::meet(words, 5, nullptr, 0, [](emulator::Warp& warp) {
+    for (int lane = 0; lane < 32; ++lane)
+      for (int m = 0; m < 4; ++m)
+        std::memcpy(shared_memory() + warp.in[8 * m + lane / 4][0] + lane % 4 * 4, &warp.in[lane][1 + m], 4);
+  });
+}
+
 inline void multiply_add(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
   uint32_t words[10] = {a[0], a[1], a[2], a[3], b0, b1};
   std::memcpy(words + 6, c, 16);
@@ -305,9 +314,10 @@ inline void multiply_add(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uin
   });
 }
 
-inline void copy_async(uint32_t shared, const void* source, bool valid) {
+inline void copy_async_or_zero(uint32_t shared, const void* source, bool valid) {
   emulator::current->groups.back().push_back({shared_memory() + shared, source, valid});
 }
+inline void copy_async(uint32_t shared, const void* source) { copy_async_or_zero(shared, source, true); }
 inline void copy_commit() { emulator::current->groups.emplace_back(); }
 template <int Pending>
 void copy_wait() {

@@ -154,8 +154,9 @@ TEST_P(ScalarDecayEmulated, AgreesWithRecurrence) {
   for (const auto& [name, value] : error) {
     RecordProperty(name, std::to_string(value));
     printf("  %-12s %.2e\n", name.c_str(), value);
-    // bf16 operands round by up to 2^-9; measured 1.5e-3 to 4e-3
-    EXPECT_LT(value, 6e-3) << name;
+    // bf16 operands round by up to 2^-9: measured 1.5e-3 to 4e-3. The gradient of a decay that forgets within a few
+    // tokens is a small difference of such sums: measured 1.1e-2.
+    EXPECT_LT(value, name == "d_log_decay" ? 1.5e-2 : 6e-3) << name;
   }
 }
 

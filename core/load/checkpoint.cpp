@@ -26,10 +26,12 @@ bool is_gguf(const std::filesystem::path& model) {
   const auto status = std::filesystem::status(model, failed);
   if (std::filesystem::is_directory(status)) return false;
   if (!std::filesystem::exists(status))
-    throw Error("load", ErrorCode::not_found, fmt::format("{}: no such model", in_quotes(model.native(), 1024)));
+    throw Error("load", ErrorCode::not_found,
+                fmt::format("{}: no such model", in_quotes(model.native(), 1024)));
   const auto ending = model.extension();
   if (ending == ".safetensors" || ending == ".json")
-    refuse_file(model.native(), "", "a part of a model directory", "give the directory that holds config.json");
+    refuse_file(model.native(), "", "a part of a model directory",
+                "give the directory that holds config.json");
   return true;
 }
 
@@ -45,10 +47,12 @@ void check_tensors(const GgufFile& file, const ModelConfig& config) {
   for (const auto& spec : tensor_table(config)) {
     const auto name = gguf_tensor_name(spec.name);
     const auto at = file.tensors().find(name);
-    if (at == file.tensors().end()) refuse_file(file.where(), "tensor " + in_quotes(name), "missing");
+    if (at == file.tensors().end())
+      refuse_file(file.where(), "tensor " + in_quotes(name), "missing");
     if (at->second.shape != spec.shape)
       refuse_file(file.where(), "tensor " + in_quotes(name),
-                  fmt::format("expected shape {}, got {}", shape_text(spec.shape), shape_text(at->second.shape)));
+                  fmt::format("expected shape {}, got {}", shape_text(spec.shape),
+                              shape_text(at->second.shape)));
     expected.insert(name);
   }
   for (const auto& [name, tensor] : file.tensors())
@@ -57,12 +61,13 @@ void check_tensors(const GgufFile& file, const ModelConfig& config) {
                   fmt::format("a {} model has no such tensor", config.family));
 }
 
-// Decoded numbers on their way into a weight. One buffer for all tensors: buffers of their own between the weights would
-// tear the heap.
+// Decoded numbers on their way into a weight. One buffer for all tensors: buffers of their own
+// between the weights would tear the heap.
 class Scratch {
  public:
   std::span<float> take(int64_t numbers) {
-    if (numbers > buffer_.numel()) buffer_ = at::empty({std::max(numbers, kPieceNumbers)}, at::kFloat);
+    if (numbers > buffer_.numel())
+      buffer_ = at::empty({std::max(numbers, kPieceNumbers)}, at::kFloat);
     return {buffer_.mutable_data_ptr<float>(), static_cast<size_t>(numbers)};
   }
   at::Tensor tensor(int64_t numbers) const { return buffer_.narrow(0, 0, numbers); }
@@ -71,8 +76,10 @@ class Scratch {
   at::Tensor buffer_ = at::empty({0}, at::kFloat);
 };
 
-// Rows of interleaved rotary pairs back to halves: view (heads, hd/2, 2, in), swap the middle axes. One head at a time.
-void copy_unpermuted(const GgufFile& file, const GgufTensor& tensor, int64_t heads, const at::Tensor& out, Scratch& scratch) {
+// Rows of interleaved rotary pairs back to halves: view (heads, hd/2, 2, in), swap the middle axes.
+// One head at a time.
+void copy_unpermuted(const GgufFile& file, const GgufTensor& tensor, int64_t heads,
+                     const at::Tensor& out, Scratch& scratch) {
   const int64_t head_numbers = tensor.numbers() / heads, pairs = tensor.shape.front() / heads / 2;
   const auto halves = out.view({heads, 2, pairs, -1});
   for (int64_t head = 0; head < heads; ++head) {
@@ -82,7 +89,8 @@ void copy_unpermuted(const GgufFile& file, const GgufTensor& tensor, int64_t hea
   }
 }
 
-void copy_plain(const GgufFile& file, const GgufTensor& tensor, const at::Tensor& out, Scratch& scratch) {
+void copy_plain(const GgufFile& file, const GgufTensor& tensor, const at::Tensor& out,
+                Scratch& scratch) {
   static_assert(kPieceNumbers % 256 == 0, "pieces hold whole blocks");
   const int64_t numbers = tensor.numbers();
   const auto flat = out.view({numbers});
@@ -113,7 +121,8 @@ Checkpoint load_gguf(const std::filesystem::path& model, at::ScalarType dtype, a
   out.path = model;
   out.is_gguf = true;
   out.quantization = gguf_quantization(file);
-  out.config_sha256 = sha256_hex(file.bytes().first(std::min<size_t>(file.contents().data_offset, file.bytes().size())));
+  out.config_sha256 = sha256_hex(
+      file.bytes().first(std::min<size_t>(file.contents().data_offset, file.bytes().size())));
   out.tokenizer_sha256 = tokenizer_hash(file);
   Scratch scratch;
   for (const auto& spec : tensor_table(out.config)) {
@@ -128,7 +137,8 @@ Checkpoint load_gguf(const std::filesystem::path& model, at::ScalarType dtype, a
   return out;
 }
 
-Checkpoint load_directory(const std::filesystem::path& model, at::ScalarType dtype, at::Device device) {
+Checkpoint load_directory(const std::filesystem::path& model, at::ScalarType dtype,
+                          at::Device device) {
   constexpr size_t kMaxTokenizer = size_t{256} << 20;  // bytes
   const HfDirectory directory(model);
   directory.check_tied_head();
@@ -139,8 +149,10 @@ Checkpoint load_directory(const std::filesystem::path& model, at::ScalarType dty
   out.config_sha256 = sha256_hex(directory.config_text());
   const auto tokenizer = model / "tokenizer.json";
   std::error_code ignored;
-  if (std::filesystem::exists(tokenizer, ignored)) out.tokenizer_sha256 = sha256_hex(read_text(tokenizer, kMaxTokenizer));
-  for (const auto& spec : tensor_table(out.config)) out.tensors[spec.name] = directory.tensor(spec.name, dtype, device);
+  if (std::filesystem::exists(tokenizer, ignored))
+    out.tokenizer_sha256 = sha256_hex(read_text(tokenizer, kMaxTokenizer));
+  for (const auto& spec : tensor_table(out.config))
+    out.tensors[spec.name] = directory.tensor(spec.name, dtype, device);
   return out;
 }
 
@@ -158,18 +170,23 @@ ModelConfig inspect_checkpoint(const std::filesystem::path& model) {
   return config;
 }
 
-Checkpoint load_checkpoint(const std::filesystem::path& model, at::ScalarType dtype, at::Device device) {
+Checkpoint load_checkpoint(const std::filesystem::path& model, at::ScalarType dtype,
+                           at::Device device) {
   if (dtype != at::kFloat && dtype != at::kHalf && dtype != at::kBFloat16)
     throw Error("load", ErrorCode::bad_request,
-                fmt::format("weights cannot be used as {}, only as float32, float16 or bfloat16", at::toString(dtype)));
+                fmt::format("weights cannot be used as {}, only as float32, float16 or bfloat16",
+                            at::toString(dtype)));
   try {
     return is_gguf(model) ? load_gguf(model, dtype, device) : load_directory(model, dtype, device);
   } catch (const c10::Error& e) {
     // The allocators have no common type for "no memory left".
     const std::string what = e.what_without_backtrace();
-    if (what.find("out of memory") == std::string::npos && what.find("allocate memory") == std::string::npos) throw;
+    if (what.find("out of memory") == std::string::npos &&
+        what.find("allocate memory") == std::string::npos)
+      throw;
     throw Error("load", ErrorCode::out_of_memory,
-                fmt::format("{}: the weights do not fit into memory as {}", in_quotes(model.native(), 1024), at::toString(dtype)),
+                fmt::format("{}: the weights do not fit into memory as {}",
+                            in_quotes(model.native(), 1024), at::toString(dtype)),
                 "use bfloat16, or a smaller model");
   }
 }
@@ -179,7 +196,8 @@ std::string weights_sha256(const std::filesystem::path& model) {
   const auto files = HfDirectory(model).weight_files();
   if (files.size() == 1) return sha256_file(files.front());
   Sha256 sum;
-  for (const auto& file : files) sum.update(sha256_file(file) + "  " + file.filename().string() + "\n");
+  for (const auto& file : files)
+    sum.update(sha256_file(file) + "  " + file.filename().string() + "\n");
   return sum.hex();
 }
 

@@ -26,12 +26,15 @@ std::string reason_of(int error) { return std::generic_category().message(error)
 class Descriptor {
  public:
   explicit Descriptor(const std::filesystem::path& path) {
-    if (path.native().find('\0') != std::string::npos) refuse_file(path.native(), "", "the name holds a NUL");
+    if (path.native().find('\0') != std::string::npos)
+      refuse_file(path.native(), "", "the name holds a NUL");
     // O_NONBLOCK: opening a pipe by mistake must not wait for its writer.
     number_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (number_ < 0 && (errno == ENOENT || errno == ENOTDIR))
-      throw Error("load", ErrorCode::not_found, fmt::format("{}: no such file", in_quotes(path.native(), 1024)));
-    if (number_ < 0) refuse_file(path.native(), "", fmt::format("cannot be opened: {}", reason_of(errno)));
+      throw Error("load", ErrorCode::not_found,
+                  fmt::format("{}: no such file", in_quotes(path.native(), 1024)));
+    if (number_ < 0)
+      refuse_file(path.native(), "", fmt::format("cannot be opened: {}", reason_of(errno)));
     struct stat info {};
     if (::fstat(number_, &info) != 0 || !S_ISREG(info.st_mode)) {
       ::close(number_);
@@ -57,7 +60,8 @@ FileMap::FileMap(const std::filesystem::path& path) : path_(path) {
   size_ = file.size();
   if (size_ == 0) return;
   void* const at = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, file.number(), 0);
-  if (at == MAP_FAILED) refuse_file(path.native(), "", fmt::format("cannot be mapped: {}", reason_of(errno)));
+  if (at == MAP_FAILED)
+    refuse_file(path.native(), "", fmt::format("cannot be mapped: {}", reason_of(errno)));
   data_ = static_cast<const std::byte*>(at);
 }
 
@@ -87,13 +91,15 @@ void FileMap::release(size_t offset, size_t size) const {
 std::string read_text(const std::filesystem::path& path, size_t max_bytes) {
   const Descriptor file(path);
   if (file.size() > max_bytes)
-    refuse_file(path.native(), "", fmt::format("{} bytes, at most {} are read", file.size(), max_bytes));
+    refuse_file(path.native(), "",
+                fmt::format("{} bytes, at most {} are read", file.size(), max_bytes));
   std::string text(file.size(), '\0');
   size_t done = 0;
   while (done < text.size()) {
     const ssize_t got = ::read(file.number(), text.data() + done, text.size() - done);
     if (got < 0 && errno == EINTR) continue;
-    if (got < 0) refuse_file(path.native(), "", fmt::format("cannot be read: {}", reason_of(errno)));
+    if (got < 0)
+      refuse_file(path.native(), "", fmt::format("cannot be read: {}", reason_of(errno)));
     if (got == 0) break;  // shortened while we read
     done += static_cast<size_t>(got);
   }

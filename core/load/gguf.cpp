@@ -57,16 +57,23 @@ bool entry(const GgufArray& array, size_t i, To& out) {
 }  // namespace
 
 GgufFile::GgufFile(const std::filesystem::path& path)
-    : map_(path), bytes_(map_->bytes()), where_(path.native()), contents_(parse_gguf(bytes_, where_)) {
+    : map_(path),
+      bytes_(map_->bytes()),
+      where_(path.native()),
+      contents_(parse_gguf(bytes_, where_)) {
   if (integer("split.count").value_or(1) > 1)
-    refuse_model(where_, fmt::format("split.count {}: split GGUF files are not supported", *integer("split.count")),
-                 "join the parts with gguf-split --merge");
+    refuse_model(
+        where_,
+        fmt::format("split.count {}: split GGUF files are not supported", *integer("split.count")),
+        "join the parts with gguf-split --merge");
 }
 
 GgufFile::GgufFile(std::span<const std::byte> bytes, std::string where)
     : bytes_(bytes), where_(std::move(where)), contents_(parse_gguf(bytes_, where_)) {}
 
-void GgufFile::refuse(const std::string& key, const std::string& reason) const { refuse_file(where_, key, reason); }
+void GgufFile::refuse(const std::string& key, const std::string& reason) const {
+  refuse_file(where_, key, reason);
+}
 
 const GgufValue* GgufFile::find(const std::string& key) const {
   const auto at = contents_.metadata.find(key);
@@ -79,7 +86,8 @@ std::optional<int64_t> GgufFile::integer(const std::string& key) const {
   if (const auto* whole = std::get_if<int64_t>(value)) return *whole;
   const auto* whole = std::get_if<uint64_t>(value);
   if (whole == nullptr) refuse(key, "expected a whole number");
-  if (*whole > static_cast<uint64_t>(std::numeric_limits<int64_t>::max())) refuse(key, "the number is too large");
+  if (*whole > static_cast<uint64_t>(std::numeric_limits<int64_t>::max()))
+    refuse(key, "the number is too large");
   return static_cast<int64_t>(*whole);
 }
 
@@ -113,11 +121,13 @@ const GgufArray* GgufFile::find_array(const std::string& key, uint64_t max_count
   if (value == nullptr) return nullptr;
   const auto* array = std::get_if<GgufArray>(value);
   if (array == nullptr) refuse(key, "expected an array");
-  if (array->count > max_count) refuse(key, fmt::format("{} entries, at most {} are read", array->count, max_count));
+  if (array->count > max_count)
+    refuse(key, fmt::format("{} entries, at most {} are read", array->count, max_count));
   return array;
 }
 
-std::optional<std::vector<std::string>> GgufFile::texts(const std::string& key, uint64_t max_count) const {
+std::optional<std::vector<std::string>> GgufFile::texts(const std::string& key,
+                                                        uint64_t max_count) const {
   const auto* array = find_array(key, max_count);
   if (array == nullptr) return std::nullopt;
   if (array->kind != GgufKind::string) refuse(key, "expected an array of strings");
@@ -132,7 +142,8 @@ std::optional<std::vector<std::string>> GgufFile::texts(const std::string& key, 
   return out;
 }
 
-std::optional<std::vector<int64_t>> GgufFile::integers(const std::string& key, uint64_t max_count) const {
+std::optional<std::vector<int64_t>> GgufFile::integers(const std::string& key,
+                                                       uint64_t max_count) const {
   const auto* array = find_array(key, max_count);
   if (array == nullptr) return std::nullopt;
   std::vector<int64_t> out(array->count);
@@ -141,7 +152,8 @@ std::optional<std::vector<int64_t>> GgufFile::integers(const std::string& key, u
   return out;
 }
 
-std::optional<std::vector<double>> GgufFile::numbers(const std::string& key, uint64_t max_count) const {
+std::optional<std::vector<double>> GgufFile::numbers(const std::string& key,
+                                                     uint64_t max_count) const {
   const auto* array = find_array(key, max_count);
   if (array == nullptr) return std::nullopt;
   std::vector<double> out(array->count);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A GGUF v3 file: typed metadata and tensors, every count and range checked before it is believed. No Torch.
+// A GGUF v3 file: typed metadata and tensors, every count and range checked before it is believed.
+// No Torch.
 #pragma once
 
 #include <cstddef>
@@ -20,7 +21,21 @@
 namespace flashmorph {
 
 /// Value types of the format, by number.
-enum class GgufKind : uint32_t { u8, i8, u16, i16, u32, i32, f32, boolean, string, array, u64, i64, f64 };
+enum class GgufKind : uint32_t {
+  u8,
+  i8,
+  u16,
+  i16,
+  u32,
+  i32,
+  f32,
+  boolean,
+  string,
+  array,
+  u64,
+  i64,
+  f64
+};
 
 /// An array as it lies in the file: checked, decoded when asked for.
 struct GgufArray {
@@ -34,22 +49,24 @@ using GgufValue = std::variant<uint64_t, int64_t, double, bool, std::string_view
 
 struct GgufTensor {
   const GgufType* type = nullptr;
-  std::vector<int64_t> shape;            ///< Hugging Face's order: rows first
+  std::vector<int64_t> shape;  ///< Hugging Face's order: rows first
   std::span<const std::byte> bytes;
-  int64_t numbers() const;               ///< product of shape
+  int64_t numbers() const;  ///< product of shape
 };
 
 /// The parsed contents; spans and string views point into the bytes it was read from.
 struct GgufContents {
   std::map<std::string, GgufValue> metadata;
-  std::map<std::string, std::span<const std::byte>> raw;  ///< type and value of each key as they lie in the file
+  std::map<std::string, std::span<const std::byte>>
+      raw;  ///< type and value of each key as they lie in the file
   std::map<std::string, GgufTensor> tensors;
   uint64_t data_offset = 0;
   uint64_t alignment = 32;
 };
 
-/// Reads header, metadata and tensor list of a whole file. Throws Error("load", bad_file) naming where and the key or
-/// tensor; (unsupported_model) for other versions, big-endian files and block types we do not read.
+/// Reads header, metadata and tensor list of a whole file. Throws Error("load", bad_file) naming
+/// where and the key or tensor; (unsupported_model) for other versions, big-endian files and block
+/// types we do not read.
 GgufContents parse_gguf(std::span<const std::byte> file, const std::string& where);
 
 class GgufFile {
@@ -71,11 +88,15 @@ class GgufFile {
   std::optional<bool> boolean(const std::string& key) const;
   std::optional<std::string> text(const std::string& key) const;
   /// Arrays of at most max_count entries, decoded.
-  std::optional<std::vector<std::string>> texts(const std::string& key, uint64_t max_count = uint64_t{1} << 23) const;
-  std::optional<std::vector<int64_t>> integers(const std::string& key, uint64_t max_count = uint64_t{1} << 23) const;
-  std::optional<std::vector<double>> numbers(const std::string& key, uint64_t max_count = uint64_t{1} << 23) const;
+  std::optional<std::vector<std::string>> texts(const std::string& key,
+                                                uint64_t max_count = uint64_t{1} << 23) const;
+  std::optional<std::vector<int64_t>> integers(const std::string& key,
+                                               uint64_t max_count = uint64_t{1} << 23) const;
+  std::optional<std::vector<double>> numbers(const std::string& key,
+                                             uint64_t max_count = uint64_t{1} << 23) const;
 
-  /// Numbers first..first+out.size()-1 of a tensor (row-major), as float32. first and out.size(): multiples of the block.
+  /// Numbers first..first+out.size()-1 of a tensor (row-major), as float32. first and out.size():
+  /// multiples of the block.
   void dequantize(const GgufTensor& tensor, int64_t first, std::span<float> out) const;
   /// All numbers of a tensor. Throws Error(bad_file) when there is none of that name.
   std::vector<float> dequantize(const std::string& name) const;

@@ -17,7 +17,9 @@ namespace {
 
 uint32_t byte_at(const std::byte* at, int64_t i) { return std::to_integer<uint32_t>(at[i]); }
 uint32_t u16_at(const std::byte* at) { return byte_at(at, 0) | byte_at(at, 1) << 8; }
-float i8_at(const std::byte* at, int64_t i) { return static_cast<float>(static_cast<int8_t>(byte_at(at, i))); }
+float i8_at(const std::byte* at, int64_t i) {
+  return static_cast<float>(static_cast<int8_t>(byte_at(at, i)));
+}
 float real(uint32_t q) { return static_cast<float>(q); }
 float real(int32_t q) { return static_cast<float>(q); }
 
@@ -105,8 +107,10 @@ Scales unpack_scales(const std::byte* b) {
   Scales out;
   for (size_t j = 0; j < 8; ++j) {
     const auto i = static_cast<int64_t>(j);
-    const uint32_t sc = j < 4 ? byte_at(b, i) & 63 : (byte_at(b, i + 4) & 15) | byte_at(b, i - 4) >> 6 << 4;
-    const uint32_t mn = j < 4 ? byte_at(b, i + 4) & 63 : byte_at(b, i + 4) >> 4 | byte_at(b, i) >> 6 << 4;
+    const uint32_t sc =
+        j < 4 ? byte_at(b, i) & 63 : (byte_at(b, i + 4) & 15) | byte_at(b, i - 4) >> 6 << 4;
+    const uint32_t mn =
+        j < 4 ? byte_at(b, i + 4) & 63 : byte_at(b, i + 4) >> 4 | byte_at(b, i) >> 6 << 4;
     out.scale[j] = real(sc);
     out.minimum[j] = real(mn);
   }
@@ -175,10 +179,11 @@ const GgufType* gguf_type(uint32_t id) {
 
 std::string gguf_type_name(uint32_t id) {
   static const std::map<uint32_t, const char*> others = {
-      {9, "Q8_1"},     {10, "Q2_K"},   {11, "Q3_K"},   {15, "Q8_K"},    {16, "IQ2_XXS"}, {17, "IQ2_XS"},
-      {18, "IQ3_XXS"}, {19, "IQ1_S"},  {20, "IQ4_NL"}, {21, "IQ3_S"},   {22, "IQ2_S"},   {23, "IQ4_XS"},
-      {24, "I8"},      {25, "I16"},    {26, "I32"},    {27, "I64"},     {28, "F64"},     {29, "IQ1_M"},
-      {34, "TQ1_0"},   {35, "TQ2_0"},  {39, "MXFP4"}};
+      {9, "Q8_1"},    {10, "Q2_K"},    {11, "Q3_K"},  {15, "Q8_K"},   {16, "IQ2_XXS"},
+      {17, "IQ2_XS"}, {18, "IQ3_XXS"}, {19, "IQ1_S"}, {20, "IQ4_NL"}, {21, "IQ3_S"},
+      {22, "IQ2_S"},  {23, "IQ4_XS"},  {24, "I8"},    {25, "I16"},    {26, "I32"},
+      {27, "I64"},    {28, "F64"},     {29, "IQ1_M"}, {34, "TQ1_0"},  {35, "TQ2_0"},
+      {39, "MXFP4"}};
   if (const auto* type = gguf_type(id)) return type->name;
   const auto at = others.find(id);
   return at == others.end() ? fmt::format("type {}", id) : at->second;
@@ -186,7 +191,8 @@ std::string gguf_type_name(uint32_t id) {
 
 void decode_gguf_blocks(const GgufType& type, std::span<const std::byte> in, std::span<float> out) {
   const auto blocks = static_cast<int64_t>(in.size()) / type.bytes;
-  if (blocks * type.bytes != static_cast<int64_t>(in.size()) || blocks * type.elements != static_cast<int64_t>(out.size()))
+  if (blocks * type.bytes != static_cast<int64_t>(in.size()) ||
+      blocks * type.elements != static_cast<int64_t>(out.size()))
     refuse_file("decode_gguf_blocks", type.name,
                 fmt::format("{} bytes do not make {} numbers", in.size(), out.size()));
   type.decode(in.data(), blocks, out.data());

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Block types of GGUF tensors and their decoding to float32, equal to the reference bit for bit. No Torch.
+// Block types of GGUF tensors and their decoding to float32, equal to the reference bit for bit. No
+// Torch.
 #pragma once
 
 #include <cstddef>
@@ -24,7 +25,8 @@ const GgufType* gguf_type(uint32_t id);
 /// Name of an id, also of the types we know only by name; "type 99" otherwise.
 std::string gguf_type_name(uint32_t id);
 
-/// Decodes whole blocks. in: a multiple of type.bytes; out: room for as many blocks of type.elements.
+/// Decodes whole blocks. in: a multiple of type.bytes; out: room for as many blocks of
+/// type.elements.
 void decode_gguf_blocks(const GgufType& type, std::span<const std::byte> in, std::span<float> out);
 
 }  // namespace flashmorph

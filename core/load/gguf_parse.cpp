@@ -16,7 +16,7 @@ namespace flashmorph {
 namespace {
 
 constexpr uint64_t kMaxKeys = 1 << 16, kMaxTensors = 1 << 16;
-constexpr uint64_t kMaxName = 1 << 12;        // bytes of a key or tensor name
+constexpr uint64_t kMaxName = 1 << 12;  // bytes of a key or tensor name
 constexpr uint64_t kMaxAlignment = 1 << 20;
 constexpr uint32_t kMaxDims = 4;
 
@@ -66,8 +66,10 @@ class Cursor {
 
   std::span<const std::byte> take(uint64_t size, const std::string& field) {
     if (size > left())
-      refuse_file(where_, field, fmt::format("{} bytes wanted at byte {}, the file has {} more", size, at_, left()),
-                  "the file may be cut off: download it again");
+      refuse_file(
+          where_, field,
+          fmt::format("{} bytes wanted at byte {}, the file has {} more", size, at_, left()),
+          "the file may be cut off: download it again");
     const auto out = file_.subspan(at_, size);
     at_ += size;
     return out;
@@ -91,8 +93,10 @@ class Cursor {
   std::string name(const std::string& field) {
     const auto text = string(field);
     if (text.empty()) refuse(field, "an empty name");
-    if (text.size() > kMaxName) refuse(field, fmt::format("a name of {} bytes, at most {}", text.size(), kMaxName));
-    if (text.find('\0') != std::string_view::npos) refuse(field, fmt::format("{} holds a NUL", in_quotes(text)));
+    if (text.size() > kMaxName)
+      refuse(field, fmt::format("a name of {} bytes, at most {}", text.size(), kMaxName));
+    if (text.find('\0') != std::string_view::npos)
+      refuse(field, fmt::format("{} holds a NUL", in_quotes(text)));
     return std::string(text);
   }
 
@@ -104,7 +108,8 @@ class Cursor {
 
 GgufKind read_kind(Cursor& in, const std::string& field) {
   const auto kind = in.number<uint32_t>(field);
-  if (kind > static_cast<uint32_t>(GgufKind::f64)) in.refuse(field, fmt::format("value type {} is not known", kind));
+  if (kind > static_cast<uint32_t>(GgufKind::f64))
+    in.refuse(field, fmt::format("value type {} is not known", kind));
   return static_cast<GgufKind>(kind);
 }
 
@@ -115,7 +120,8 @@ GgufArray read_array(Cursor& in, const std::string& field) {
   if (array.kind == GgufKind::array) in.refuse(field, "arrays of arrays are not supported");
   if (const uint64_t size = size_of(array.kind)) {
     if (array.count > in.left() / size)
-      in.refuse(field, fmt::format("{} entries of {} bytes, the file has {} more bytes", array.count, size, in.left()));
+      in.refuse(field, fmt::format("{} entries of {} bytes, the file has {} more bytes",
+                                   array.count, size, in.left()));
     array.bytes = in.take(array.count * size, field);
     return array;
   }
@@ -188,39 +194,48 @@ Listed read_listed(Cursor& in, uint64_t index, const std::string& where) {
   const auto id = in.number<uint32_t>(field);
   out.tensor.type = gguf_type(id);
   if (out.tensor.type == nullptr)
-    refuse_model(where, fmt::format("{}: block type {} is not supported", field, gguf_type_name(id)),
-                 "use a file with F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q4_K, Q5_K or Q6_K");
+    refuse_model(
+        where, fmt::format("{}: block type {} is not supported", field, gguf_type_name(id)),
+        "use a file with F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q4_K, Q5_K or Q6_K");
   const auto& type = *out.tensor.type;
   const int64_t row = out.tensor.shape.empty() ? 1 : out.tensor.shape.front();
   if (row % type.elements != 0)
-    in.refuse(field, fmt::format("rows of {} are no multiple of the {} numbers of a {} block", row, type.elements, type.name));
+    in.refuse(field, fmt::format("rows of {} are no multiple of the {} numbers of a {} block", row,
+                                 type.elements, type.name));
   out.size = numbers / static_cast<uint64_t>(type.elements) * static_cast<uint64_t>(type.bytes);
   out.offset = in.number<uint64_t>(field);
   std::reverse(out.tensor.shape.begin(), out.tensor.shape.end());
   return out;
 }
 
-uint64_t aligned(uint64_t at, uint64_t alignment) { return (at + alignment - 1) / alignment * alignment; }
+uint64_t aligned(uint64_t at, uint64_t alignment) {
+  return (at + alignment - 1) / alignment * alignment;
+}
 
 // Tensors must follow each other with no more than padding between them.
-void place(std::vector<Listed>& list, GgufContents& out, std::span<const std::byte> file, const std::string& where) {
-  std::stable_sort(list.begin(), list.end(), [](const auto& a, const auto& b) { return a.offset < b.offset; });
+void place(std::vector<Listed>& list, GgufContents& out, std::span<const std::byte> file,
+           const std::string& where) {
+  std::stable_sort(list.begin(), list.end(),
+                   [](const auto& a, const auto& b) { return a.offset < b.offset; });
   const uint64_t data_size = file.size() - std::min<uint64_t>(out.data_offset, file.size());
   uint64_t expected = 0;
   for (auto& item : list) {
     const std::string field = "tensor " + in_quotes(item.name);
     if (item.offset > data_size || item.size > data_size - item.offset)
       refuse_file(where, field,
-                  fmt::format("{} bytes at offset {} lie outside the {} bytes of data", item.size, item.offset, data_size),
+                  fmt::format("{} bytes at offset {} lie outside the {} bytes of data", item.size,
+                              item.offset, data_size),
                   "the file may be cut off: download it again");
     if (item.offset != expected)
       refuse_file(where, field,
                   fmt::format("offset {} {} {}", item.offset,
-                              item.offset < expected ? "overlaps the tensor before it, expected" : "leaves a hole, expected",
+                              item.offset < expected ? "overlaps the tensor before it, expected"
+                                                     : "leaves a hole, expected",
                               expected));
     expected = aligned(item.offset + item.size, out.alignment);
     item.tensor.bytes = file.subspan(out.data_offset + item.offset, item.size);
-    if (!out.tensors.emplace(item.name, std::move(item.tensor)).second) refuse_file(where, field, "appears twice");
+    if (!out.tensors.emplace(item.name, std::move(item.tensor)).second)
+      refuse_file(where, field, "appears twice");
   }
 }
 
@@ -230,7 +245,8 @@ void check_magic(Cursor& in, const std::string& where) {
   const auto version = in.number<uint32_t>("version");
   if (version == 3) return;
   if ((version & 0xffff) == 0)
-    refuse_model(where, "version: a big-endian GGUF file is not supported", "convert the model on a little-endian machine");
+    refuse_model(where, "version: a big-endian GGUF file is not supported",
+                 "convert the model on a little-endian machine");
   refuse_model(where, fmt::format("version: GGUF {} is not supported, only 3", version),
                "convert the model with a current converter");
 }
@@ -250,24 +266,28 @@ GgufContents parse_gguf(std::span<const std::byte> file, const std::string& wher
   const auto keys = in.number<uint64_t>("key count");
   constexpr uint64_t kShortestKey = 8 + 1 + 4 + 1, kShortestTensor = 8 + 1 + 4 + 4 + 8;
   if (tensors > kMaxTensors || tensors > in.left() / kShortestTensor)
-    in.refuse("tensor count", fmt::format("{} tensors cannot be in a file of {} bytes, or are more than {}", tensors,
-                                          file.size(), kMaxTensors));
+    in.refuse("tensor count",
+              fmt::format("{} tensors cannot be in a file of {} bytes, or are more than {}",
+                          tensors, file.size(), kMaxTensors));
   if (keys > kMaxKeys || keys > in.left() / kShortestKey)
     in.refuse("key count",
-              fmt::format("{} keys cannot be in a file of {} bytes, or are more than {}", keys, file.size(), kMaxKeys));
+              fmt::format("{} keys cannot be in a file of {} bytes, or are more than {}", keys,
+                          file.size(), kMaxKeys));
 
   GgufContents out;
   for (uint64_t i = 0; i < keys; ++i) {
     const std::string key = in.name(fmt::format("key {}", i));
     const size_t start = in.at();
     auto value = read_value(in, in_quotes(key));
-    if (!out.metadata.emplace(key, value).second) in.refuse(in_quotes(key), "the key appears twice");
+    if (!out.metadata.emplace(key, value).second)
+      in.refuse(in_quotes(key), "the key appears twice");
     out.raw.emplace(key, file.subspan(start, in.at() - start));
   }
   if (const auto at = out.metadata.find("general.alignment"); at != out.metadata.end()) {
     const auto* value = std::get_if<uint64_t>(&at->second);
     if (value == nullptr || !std::has_single_bit(*value) || *value > kMaxAlignment)
-      in.refuse("general.alignment", fmt::format("expected a power of two up to {}", kMaxAlignment));
+      in.refuse("general.alignment",
+                fmt::format("expected a power of two up to {}", kMaxAlignment));
     out.alignment = *value;
   }
   std::vector<Listed> list;

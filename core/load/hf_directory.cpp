@@ -18,7 +18,10 @@ constexpr size_t kMaxConfig = size_t{4} << 20, kMaxIndex = size_t{16} << 20;  //
 constexpr size_t kMaxShards = 4096;
 
 std::string dtype_word(const std::string& dtype) {
-  return dtype == "F32" ? "float32" : dtype == "F16" ? "float16" : dtype == "BF16" ? "bfloat16" : "";
+  return dtype == "F32"    ? "float32"
+         : dtype == "F16"  ? "float16"
+         : dtype == "BF16" ? "bfloat16"
+                           : "";
 }
 
 // A file name that stays in the directory.
@@ -48,15 +51,17 @@ void HfDirectory::open_files() {
   } else if (std::filesystem::exists(index, ignored)) {
     open_shards(index);
   } else {
-    throw Error("load", ErrorCode::not_found,
-                fmt::format("{}: neither model.safetensors nor model.safetensors.index.json is there",
-                            in_quotes(path_.native(), 1024)),
-                "weights in pytorch_model.bin must be converted to safetensors first");
+    throw Error(
+        "load", ErrorCode::not_found,
+        fmt::format("{}: neither model.safetensors nor model.safetensors.index.json is there",
+                    in_quotes(path_.native(), 1024)),
+        "weights in pytorch_model.bin must be converted to safetensors first");
   }
 }
 
 void HfDirectory::open_shards(const std::filesystem::path& index) {
-  const auto json = parse_json(read_text(index, kMaxIndex), index.native(), {.bytes = kMaxIndex, .depth = 8});
+  const auto json =
+      parse_json(read_text(index, kMaxIndex), index.native(), {.bytes = kMaxIndex, .depth = 8});
   if (!json.is_object() || !json.contains("weight_map") || !json["weight_map"].is_object())
     refuse_file(index.native(), "weight_map", "missing or not an object");
   std::map<std::string, size_t> shards;
@@ -65,10 +70,12 @@ void HfDirectory::open_shards(const std::filesystem::path& index) {
     if (!file.is_string()) refuse_file(index.native(), field, "expected a file name");
     const auto& shard = file.get_ref<const std::string&>();
     if (!is_plain_name(shard))
-      refuse_file(index.native(), field, fmt::format("{} is not the plain name of a safetensors file", in_quotes(shard)));
+      refuse_file(index.native(), field,
+                  fmt::format("{} is not the plain name of a safetensors file", in_quotes(shard)));
     auto at = shards.find(shard);
     if (at == shards.end()) {
-      if (shards.size() == kMaxShards) refuse_file(index.native(), field, fmt::format("more than {} files", kMaxShards));
+      if (shards.size() == kMaxShards)
+        refuse_file(index.native(), field, fmt::format("more than {} files", kMaxShards));
       at = shards.emplace(shard, files_.size()).first;
       files_.emplace_back(path_ / shard);
     }
@@ -79,7 +86,8 @@ void HfDirectory::open_shards(const std::filesystem::path& index) {
   for (size_t i = 0; i < files_.size(); ++i)
     for (const auto& [name, entry] : files_[i].entries())
       if (const auto at = file_of_.find(name); at == file_of_.end() || at->second != i)
-        refuse_file(files_[i].path().native(), "tensor " + in_quotes(name), "the index does not place it in this file");
+        refuse_file(files_[i].path().native(), "tensor " + in_quotes(name),
+                    "the index does not place it in this file");
 }
 
 void HfDirectory::check_tensors() {
@@ -88,13 +96,15 @@ void HfDirectory::check_tensors() {
   const auto check = [&](const TensorSpec& spec) {
     const auto at = file_of_.find(spec.name);
     if (at == file_of_.end())
-      refuse_file(path_.native(), "tensor " + in_quotes(spec.name), "missing",
-                  spec.name == "lm_head.weight" ? "config.json says tie_word_embeddings false" : "");
+      refuse_file(
+          path_.native(), "tensor " + in_quotes(spec.name), "missing",
+          spec.name == "lm_head.weight" ? "config.json says tie_word_embeddings false" : "");
     const auto& file = files_[at->second];
     const auto& entry = file.entries().at(spec.name);
     if (entry.shape != spec.shape)
       refuse_file(file.path().native(), "tensor " + in_quotes(spec.name),
-                  fmt::format("expected shape {}, got {}", shape_text(spec.shape), shape_text(entry.shape)));
+                  fmt::format("expected shape {}, got {}", shape_text(spec.shape),
+                              shape_text(entry.shape)));
     if (dtype_word(entry.dtype).empty())
       refuse_file(file.path().native(), "tensor " + in_quotes(spec.name),
                   fmt::format("expected dtype F32, F16 or BF16, got {}", entry.dtype));
@@ -121,7 +131,8 @@ std::vector<std::filesystem::path> HfDirectory::weight_files() const {
   return {paths.begin(), paths.end()};
 }
 
-at::Tensor HfDirectory::tensor(const std::string& name, at::ScalarType dtype, at::Device device) const {
+at::Tensor HfDirectory::tensor(const std::string& name, at::ScalarType dtype,
+                               at::Device device) const {
   return files_[file_of_.at(name)].tensor(name, dtype, device);
 }
 
@@ -132,8 +143,9 @@ void HfDirectory::check_tied_head() const {
   const auto& file = files_[at->second];
   const auto& other = files_[file_of_.at(embedding_name)];
   const auto head = file.tensor(head_name), embedding = other.tensor(embedding_name);
-  const bool same = head.scalar_type() == embedding.scalar_type() ? at::equal(head, embedding)
-                                                                  : at::equal(head.to(at::kFloat), embedding.to(at::kFloat));
+  const bool same = head.scalar_type() == embedding.scalar_type()
+                        ? at::equal(head, embedding)
+                        : at::equal(head.to(at::kFloat), embedding.to(at::kFloat));
   file.release(head_name);
   other.release(embedding_name);
   if (!same)

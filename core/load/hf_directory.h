@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A Hugging Face model directory: config.json and one or more safetensors files, checked against the tensor table.
+// A Hugging Face model directory: config.json and one or more safetensors files, checked against
+// the tensor table.
 #pragma once
 
 #include <filesystem>
@@ -16,8 +17,8 @@ namespace flashmorph {
 
 class HfDirectory {
  public:
-  /// Reads config.json, the index of the shards and every header; checks each tensor's name, shape and dtype.
-  /// Throws Error("load", ...) naming file, field or tensor.
+  /// Reads config.json, the index of the shards and every header; checks each tensor's name, shape
+  /// and dtype. Throws Error("load", ...) naming file, field or tensor.
   explicit HfDirectory(const std::filesystem::path& path);
 
   const ModelConfig& config() const { return config_; }

@@ -11,7 +11,8 @@ namespace flashmorph {
 
 class JsonFields {
  public:
-  /// object: outlives this; where: file named in sentences; prefix: of field names, as "rope_scaling.".
+  /// object: outlives this; where: file named in sentences; prefix: of field names, as
+  /// "rope_scaling.".
   JsonFields(const nlohmann::json& object, std::string where, std::string prefix = {})
       : object_(object), where_(std::move(where)), prefix_(std::move(prefix)) {}
 

@@ -12,7 +12,8 @@ namespace flashmorph {
 
 void check_json_limits(std::string_view text, const std::string& where, const JsonLimits& limits) {
   if (text.size() > limits.bytes)
-    refuse_file(where, "", fmt::format("{} bytes of JSON, at most {} are read", text.size(), limits.bytes));
+    refuse_file(where, "",
+                fmt::format("{} bytes of JSON, at most {} are read", text.size(), limits.bytes));
   int depth = 0;
   bool in_string = false;
   for (size_t i = 0; i < text.size(); ++i) {
@@ -26,14 +27,16 @@ void check_json_limits(std::string_view text, const std::string& where, const Js
       in_string = true;
     } else if (c == '{' || c == '[') {
       if (++depth > limits.depth)
-        refuse_file(where, fmt::format("byte {}", i), fmt::format("nested deeper than {} levels", limits.depth));
+        refuse_file(where, fmt::format("byte {}", i),
+                    fmt::format("nested deeper than {} levels", limits.depth));
     } else if (c == '}' || c == ']') {
       --depth;
     }
   }
 }
 
-nlohmann::json parse_json(std::string_view text, const std::string& where, const JsonLimits& limits) {
+nlohmann::json parse_json(std::string_view text, const std::string& where,
+                          const JsonLimits& limits) {
   using Json = nlohmann::json;
   check_json_limits(text, where, limits);
   std::vector<std::set<std::string>> keys;  // of the objects that are open now
@@ -44,7 +47,8 @@ nlohmann::json parse_json(std::string_view text, const std::string& where, const
       keys.pop_back();
     } else if (event == Json::parse_event_t::key) {
       const auto& key = value.get_ref<const std::string&>();
-      if (!keys.back().insert(key).second) refuse_file(where, in_quotes(key), "the key appears twice");
+      if (!keys.back().insert(key).second)
+        refuse_file(where, in_quotes(key), "the key appears twice");
     }
     return true;
   };

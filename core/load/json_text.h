@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// JSON of unknown origin: size, nesting and duplicate keys are checked before anything is built from it.
+// JSON of unknown origin: size, nesting and duplicate keys are checked before anything is built
+// from it.
 #pragma once
 
 #include <string>
@@ -15,10 +16,13 @@ struct JsonLimits {
   bool unique_keys = true;  ///< refuse an object that names a key twice
 };
 
-/// Throws when the text is longer or nested deeper than the limits allow; reads strings only as far as their quotes.
-void check_json_limits(std::string_view text, const std::string& where, const JsonLimits& limits = {});
+/// Throws when the text is longer or nested deeper than the limits allow; reads strings only as far
+/// as their quotes.
+void check_json_limits(std::string_view text, const std::string& where,
+                       const JsonLimits& limits = {});
 
 /// The value of text. where: file named in the sentences. Throws Error("load", bad_file).
-nlohmann::json parse_json(std::string_view text, const std::string& where, const JsonLimits& limits = {});
+nlohmann::json parse_json(std::string_view text, const std::string& where,
+                          const JsonLimits& limits = {});
 
 }  // namespace flashmorph

@@ -57,22 +57,30 @@ const std::map<std::string, Defaults>& families() {
   return table;
 }
 
-void refuse_other_kinds(const JsonFields& fields, const std::string& type, const std::string& where) {
+void refuse_other_kinds(const JsonFields& fields, const std::string& type,
+                        const std::string& where) {
   if (fields.find("text_config") != nullptr || fields.find("vision_config") != nullptr)
-    refuse_model(where, fmt::format("model_type {} is a multimodal wrapper (text_config)", in_quotes(type)), kFamilies);
+    refuse_model(
+        where, fmt::format("model_type {} is a multimodal wrapper (text_config)", in_quotes(type)),
+        kFamilies);
   if (const auto at = refused_kinds().find(type); at != refused_kinds().end())
-    refuse_model(where, fmt::format("model_type {} is not supported: {}", in_quotes(type), at->second), kFamilies);
+    refuse_model(where,
+                 fmt::format("model_type {} is not supported: {}", in_quotes(type), at->second),
+                 kFamilies);
   if (!families().contains(type))
     refuse_model(where, fmt::format("model_type {} is not supported", in_quotes(type)), kFamilies);
   for (const char* key : {"num_experts", "num_local_experts", "n_routed_experts"})
     if (fields.integer(key).value_or(0) > 0)
-      refuse_model(where, fmt::format("{} {}: mixture-of-experts layers are not supported", key, *fields.integer(key)),
+      refuse_model(where,
+                   fmt::format("{} {}: mixture-of-experts layers are not supported", key,
+                               *fields.integer(key)),
                    "use a dense model");
   if (fields.find("quantization_config") != nullptr)
     refuse_model(where, "quantization_config: weights packed by a quantiser are not supported",
                  "use the float16 or bfloat16 files of the model, or a GGUF");
   if (const auto act = fields.text("hidden_act"); act && *act != "silu")
-    refuse_model(where, fmt::format("hidden_act {} is not supported", in_quotes(*act)), "use a model with silu");
+    refuse_model(where, fmt::format("hidden_act {} is not supported", in_quotes(*act)),
+                 "use a model with silu");
 }
 
 void refuse_windows(const JsonFields& fields, const ModelConfig& config, const std::string& where) {
@@ -80,17 +88,23 @@ void refuse_windows(const JsonFields& fields, const ModelConfig& config, const s
   if (fields.boolean("use_sliding_window").value_or(false))
     refuse_model(where, "use_sliding_window true is not supported", kHint);
   if (config.family == "mistral" && fields.find("sliding_window") != nullptr)
-    refuse_model(where, fmt::format("sliding_window {} is not supported", *fields.integer("sliding_window")), kHint);
+    refuse_model(
+        where, fmt::format("sliding_window {} is not supported", *fields.integer("sliding_window")),
+        kHint);
   const auto* kinds = fields.find("layer_types");
   if (kinds == nullptr) return;
-  if (!kinds->is_array()) fields.refuse("layer_types", fmt::format("expected a list, got {}", kinds->type_name()));
+  if (!kinds->is_array())
+    fields.refuse("layer_types", fmt::format("expected a list, got {}", kinds->type_name()));
   if (kinds->size() != static_cast<size_t>(config.layers))
-    fields.refuse("layer_types", fmt::format("{} entries for {} layers", kinds->size(), config.layers));
+    fields.refuse("layer_types",
+                  fmt::format("{} entries for {} layers", kinds->size(), config.layers));
   for (size_t i = 0; i < kinds->size(); ++i) {
     const auto& kind = (*kinds)[i];
     if (!kind.is_string()) fields.refuse("layer_types", fmt::format("entry {} is not a string", i));
     if (kind != "full_attention")
-      refuse_model(where, fmt::format("layer_types[{}] is {}", i, in_quotes(kind.get<std::string>())), kHint);
+      refuse_model(where,
+                   fmt::format("layer_types[{}] is {}", i, in_quotes(kind.get<std::string>())),
+                   kHint);
   }
 }
 
@@ -109,7 +123,8 @@ std::optional<int64_t> token(const JsonFields& fields, const std::string& key, i
   return *id >= 0 && *id < vocab ? id : std::nullopt;
 }
 
-std::vector<int64_t> end_tokens(const JsonFields& fields, int64_t vocab, std::optional<int64_t> absent) {
+std::vector<int64_t> end_tokens(const JsonFields& fields, int64_t vocab,
+                                std::optional<int64_t> absent) {
   constexpr size_t kMost = 256;
   std::vector<int64_t> ids;
   const auto* value = fields.find("eos_token_id");
@@ -147,19 +162,23 @@ void check_sizes(const ModelConfig& config, const std::string& where) {
                           {"vocab_size", config.vocab, 1 << 26},
                           {"max_position_embeddings", config.max_position, int64_t{1} << 31}};
   for (const auto& [name, value, most] : limits)
-    if (value < 1 || value > most) refuse_file(where, name, fmt::format("{} is outside 1..{}", value, most));
+    if (value < 1 || value > most)
+      refuse_file(where, name, fmt::format("{} is outside 1..{}", value, most));
   if (config.heads % config.kv_heads != 0)
-    refuse_file(where, "num_key_value_heads",
-                fmt::format("{} does not divide num_attention_heads {}", config.kv_heads, config.heads));
+    refuse_file(
+        where, "num_key_value_heads",
+        fmt::format("{} does not divide num_attention_heads {}", config.kv_heads, config.heads));
   if (config.head_dim % 2 != 0)
-    refuse_file(where, "head_dim", fmt::format("{} is odd, rotary embedding needs pairs", config.head_dim));
+    refuse_file(where, "head_dim",
+                fmt::format("{} is odd, rotary embedding needs pairs", config.head_dim));
   if (!(config.rms_norm_eps >= 0 && config.rms_norm_eps <= 1))
     refuse_file(where, "rms_norm_eps", fmt::format("{} is outside 0..1", config.rms_norm_eps));
 }
 
 ModelConfig parse_model_config(const std::string& json_text, const std::string& where) {
   const auto json = parse_json(json_text, where);
-  if (!json.is_object()) refuse_file(where, "", fmt::format("expected an object, got {}", json.type_name()));
+  if (!json.is_object())
+    refuse_file(where, "", fmt::format("expected an object, got {}", json.type_name()));
   const JsonFields fields(json, where);
   const auto type = fields.text("model_type");
   if (!type) fields.refuse("model_type", "missing");
@@ -180,7 +199,8 @@ ModelConfig parse_model_config(const std::string& json_text, const std::string& 
     out.head_dim = defaults.head_dim;
   } else {
     if (out.heads < 1 || out.hidden % out.heads != 0)
-      fields.refuse("num_attention_heads", fmt::format("{} does not divide hidden_size {}", out.heads, out.hidden));
+      fields.refuse("num_attention_heads",
+                    fmt::format("{} does not divide hidden_size {}", out.heads, out.hidden));
     out.head_dim = out.hidden / out.heads;
   }
   out.max_position = fields.integer("max_position_embeddings").value_or(defaults.max_position);
@@ -197,9 +217,11 @@ ModelConfig parse_model_config(const std::string& json_text, const std::string& 
   refuse_windows(fields, out, where);
   out.rope = parse_rope(json, out.max_position, where);
 
-  out.bos = token(fields, "bos_token_id", out.vocab, json.contains("bos_token_id") ? std::nullopt : defaults.bos);
+  out.bos = token(fields, "bos_token_id", out.vocab,
+                  json.contains("bos_token_id") ? std::nullopt : defaults.bos);
   out.pad = token(fields, "pad_token_id", out.vocab, std::nullopt);
-  out.eos = end_tokens(fields, out.vocab, json.contains("eos_token_id") ? std::nullopt : defaults.eos);
+  out.eos =
+      end_tokens(fields, out.vocab, json.contains("eos_token_id") ? std::nullopt : defaults.eos);
   const auto dtype = fields.text("dtype"), old_dtype = fields.text("torch_dtype");
   out.dtype = dtype ? *dtype : old_dtype.value_or("");
   return out;

@@ -20,22 +20,26 @@ struct Spelling {
 
 Spelling read_dict(const nlohmann::json& dict, const std::string& name, int64_t max_position,
                    std::optional<int64_t> original, const std::string& where) {
-  if (!dict.is_object()) refuse_file(where, name, fmt::format("expected an object, got {}", dict.type_name()));
+  if (!dict.is_object())
+    refuse_file(where, name, fmt::format("expected an object, got {}", dict.type_name()));
   for (const auto& [key, value] : dict.items())
     if (value.is_object())
-      refuse_model(where, fmt::format("{} holds one rope per kind of layer ({})", name, in_quotes(key)),
+      refuse_model(where,
+                   fmt::format("{} holds one rope per kind of layer ({})", name, in_quotes(key)),
                    "models whose layers differ are not supported");
   const JsonFields fields(dict, where, name + ".");
   Spelling out;
   auto& rope = out.rope;
   const auto type = fields.text("rope_type"), old_type = fields.text("type");
   if (type && old_type && *type != *old_type)
-    fields.refuse("rope_type", fmt::format("{} disagrees with type {}", in_quotes(*type), in_quotes(*old_type)));
+    fields.refuse("rope_type",
+                  fmt::format("{} disagrees with type {}", in_quotes(*type), in_quotes(*old_type)));
   rope.type = type ? *type : old_type.value_or("default");
   out.theta = fields.number("rope_theta");
   out.partial = fields.number("partial_rotary_factor");
   if (rope.type == "default") return out;
-  if (rope.type != "linear" && rope.type != "dynamic" && rope.type != "yarn" && rope.type != "llama3")
+  if (rope.type != "linear" && rope.type != "dynamic" && rope.type != "yarn" &&
+      rope.type != "llama3")
     refuse_model(where, fmt::format("{}.rope_type {} is not supported", name, in_quotes(rope.type)),
                  "use a model with rope type default, linear, dynamic, yarn or llama3");
   const auto factor = fields.number("factor");
@@ -62,7 +66,8 @@ Spelling read_dict(const nlohmann::json& dict, const std::string& name, int64_t 
     rope.high_freq_factor = *high;
   }
   if (!factor && rope.type == "yarn" && rope.original_max_position > 0)
-    rope.factor = static_cast<double>(max_position) / static_cast<double>(rope.original_max_position);
+    rope.factor =
+        static_cast<double>(max_position) / static_cast<double>(rope.original_max_position);
   else if (!factor)
     fields.refuse("factor", "missing");
   else
@@ -76,7 +81,8 @@ void agree(std::optional<double>& kept, const std::optional<double>& given, cons
            const std::string& place, const std::string& where) {
   if (!given) return;
   if (kept && *kept != *given)
-    refuse_file(where, place + what, fmt::format("{} disagrees with {} given elsewhere in the file", *given, *kept),
+    refuse_file(where, place + what,
+                fmt::format("{} disagrees with {} given elsewhere in the file", *given, *kept),
                 "make the spellings of the rope keys agree");
   kept = given;
 }
@@ -85,27 +91,36 @@ void agree(std::optional<double>& kept, const std::optional<double>& given, cons
 
 void check_rope(const RopeConfig& rope, const std::string& where, const std::string& field) {
   const auto refuse = [&](const std::string& reason) { refuse_file(where, field, reason); };
-  if (!(rope.theta > 1 && rope.theta <= 1e15)) refuse(fmt::format("theta {} is outside 1..1e15", rope.theta));
-  if (!(rope.factor > 0 && rope.factor <= 1e6)) refuse(fmt::format("factor {} is outside 0..1e6", rope.factor));
+  if (!(rope.theta > 1 && rope.theta <= 1e15))
+    refuse(fmt::format("theta {} is outside 1..1e15", rope.theta));
+  if (!(rope.factor > 0 && rope.factor <= 1e6))
+    refuse(fmt::format("factor {} is outside 0..1e6", rope.factor));
   if (rope.type == "yarn" || rope.type == "llama3") {
     if (rope.original_max_position < 1 || rope.original_max_position > int64_t{1} << 31)
-      refuse(fmt::format("original_max_position_embeddings {} is outside 1..2^31", rope.original_max_position));
+      refuse(fmt::format("original_max_position_embeddings {} is outside 1..2^31",
+                         rope.original_max_position));
   }
-  if (rope.type == "llama3" && !(rope.low_freq_factor > 0 && rope.high_freq_factor > rope.low_freq_factor))
-    refuse(fmt::format("expected 0 < low_freq_factor < high_freq_factor, got {} and {}", rope.low_freq_factor,
-                       rope.high_freq_factor));
+  if (rope.type == "llama3" &&
+      !(rope.low_freq_factor > 0 && rope.high_freq_factor > rope.low_freq_factor))
+    refuse(fmt::format("expected 0 < low_freq_factor < high_freq_factor, got {} and {}",
+                       rope.low_freq_factor, rope.high_freq_factor));
   if (rope.type == "yarn") {
     if (!(rope.beta_slow > 0 && rope.beta_fast >= rope.beta_slow))
-      refuse(fmt::format("expected 0 < beta_slow <= beta_fast, got {} and {}", rope.beta_slow, rope.beta_fast));
-    if (rope.attention_factor < 0) refuse(fmt::format("attention_factor {} is negative", rope.attention_factor));
-    if (rope.mscale < 0 || rope.mscale_all_dim < 0) refuse("mscale and mscale_all_dim must not be negative");
+      refuse(fmt::format("expected 0 < beta_slow <= beta_fast, got {} and {}", rope.beta_slow,
+                         rope.beta_fast));
+    if (rope.attention_factor < 0)
+      refuse(fmt::format("attention_factor {} is negative", rope.attention_factor));
+    if (rope.mscale < 0 || rope.mscale_all_dim < 0)
+      refuse("mscale and mscale_all_dim must not be negative");
   }
 }
 
-RopeConfig parse_rope(const nlohmann::json& config, int64_t max_position, const std::string& where) {
+RopeConfig parse_rope(const nlohmann::json& config, int64_t max_position,
+                      const std::string& where) {
   const JsonFields top(config, where);
   if (top.boolean("rope_interleaved").value_or(false))
-    refuse_model(where, "rope_interleaved true is not supported", "use a model that rotates halves");
+    refuse_model(where, "rope_interleaved true is not supported",
+                 "use a model that rotates halves");
   auto theta = top.number("rope_theta");
   auto partial = top.number("partial_rotary_factor");
   const auto original = top.integer("original_max_position_embeddings");
@@ -118,7 +133,8 @@ RopeConfig parse_rope(const nlohmann::json& config, int64_t max_position, const 
     agree(partial, said.partial, "partial_rotary_factor", name + ".", where);
     if (rope && *rope != said.rope)
       refuse_file(where, name,
-                  fmt::format("rope type {} with factor {} disagrees with {} with factor {} of rope_parameters, or another "
+                  fmt::format("rope type {} with factor {} disagrees with {} with factor {} of "
+                              "rope_parameters, or another "
                               "of their fields does",
                               said.rope.type, said.rope.factor, rope->type, rope->factor),
                   "make the spellings of the rope keys agree");

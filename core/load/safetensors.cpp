@@ -40,7 +40,8 @@ constexpr std::array<Dtype, 15> kDtypes = {{{"F32", at::kFloat},
 at::ScalarType type_of(const std::string& dtype) {
   for (const auto& known : kDtypes)
     if (dtype == known.name) return known.type;
-  throw Error("load", ErrorCode::internal, fmt::format("dtype {} has no tensor type", in_quotes(dtype)));
+  throw Error("load", ErrorCode::internal,
+              fmt::format("dtype {} has no tensor type", in_quotes(dtype)));
 }
 
 const char* name_of(at::ScalarType type) {
@@ -61,11 +62,13 @@ constexpr int64_t kPieceNumbers = int64_t{1} << 20;  // of a conversion: a few m
 }  // namespace
 
 SafetensorsFile::SafetensorsFile(const std::filesystem::path& path)
-    : map_(std::make_shared<const FileMap>(path)), header_(parse_safetensors_header(map_->bytes(), path.native())) {}
+    : map_(std::make_shared<const FileMap>(path)),
+      header_(parse_safetensors_header(map_->bytes(), path.native())) {}
 
 const TensorEntry& SafetensorsFile::entry(const std::string& name) const {
   const auto at = header_.entries.find(name);
-  if (at == header_.entries.end()) refuse_file(path().native(), "tensor " + in_quotes(name), "missing");
+  if (at == header_.entries.end())
+    refuse_file(path().native(), "tensor " + in_quotes(name), "missing");
   return at->second;
 }
 
@@ -74,7 +77,9 @@ at::Tensor SafetensorsFile::piece(const TensorEntry& entry, int64_t first, int64
   const auto width = c10::elementSize(type);
   const auto* at = map_->bytes().data() + entry.begin + static_cast<size_t>(first) * width;
   if (count > 0 && reinterpret_cast<uintptr_t>(at) % width == 0)
-    return at::from_blob(const_cast<std::byte*>(at), {count}, [map = map_](void*) {}, at::TensorOptions().dtype(type));
+    return at::from_blob(
+        const_cast<std::byte*>(at), {count}, [map = map_](void*) {},
+        at::TensorOptions().dtype(type));
   const auto copy = at::empty({count}, type);
   if (count > 0) std::memcpy(copy.data_ptr(), at, static_cast<size_t>(count) * width);
   return copy;
@@ -85,7 +90,8 @@ at::Tensor SafetensorsFile::tensor(const std::string& name) const {
   return piece(e, 0, product(e.shape)).view(e.shape);
 }
 
-at::Tensor SafetensorsFile::tensor(const std::string& name, at::ScalarType dtype, at::Device device) const {
+at::Tensor SafetensorsFile::tensor(const std::string& name, at::ScalarType dtype,
+                                   at::Device device) const {
   const auto& e = entry(name);
   if (device.is_cpu() && type_of(e.dtype) == dtype) return tensor(name);
   const int64_t numbers = product(e.shape);
@@ -106,7 +112,8 @@ void SafetensorsFile::release(const std::string& name) const {
   map_->release(e.begin, e.end - e.begin);
 }
 
-void write_safetensors(const std::filesystem::path& path, const std::vector<std::pair<std::string, at::Tensor>>& tensors,
+void write_safetensors(const std::filesystem::path& path,
+                       const std::vector<std::pair<std::string, at::Tensor>>& tensors,
                        const std::map<std::string, std::string>& metadata) {
   // Wide elements first, so that every tensor lies aligned; then by name.
   std::vector<const std::pair<std::string, at::Tensor>*> order;
@@ -114,7 +121,8 @@ void write_safetensors(const std::filesystem::path& path, const std::vector<std:
   for (const auto& item : tensors) {
     if (!item.second.defined() || item.first == "__metadata__" || !names.insert(item.first).second)
       throw Error("export", ErrorCode::bad_request,
-                  fmt::format("{}: tensor {} is undefined or named twice", in_quotes(path.native(), 1024), in_quotes(item.first)));
+                  fmt::format("{}: tensor {} is undefined or named twice",
+                              in_quotes(path.native(), 1024), in_quotes(item.first)));
     order.push_back(&item);
   }
   std::sort(order.begin(), order.end(), [](const auto* a, const auto* b) {
@@ -130,13 +138,15 @@ void write_safetensors(const std::filesystem::path& path, const std::vector<std:
     const auto& tensor = item->second;
     const uint64_t begin = end;
     end += static_cast<uint64_t>(tensor.numel()) * static_cast<uint64_t>(tensor.element_size());
-    header[item->first] = {{"dtype", name_of(tensor.scalar_type())}, {"shape", tensor.sizes().vec()},
+    header[item->first] = {{"dtype", name_of(tensor.scalar_type())},
+                           {"shape", tensor.sizes().vec()},
                            {"data_offsets", {begin, end}}};
   }
   std::string text = header.dump();
   text.append((8 - text.size() % 8) % 8, ' ');
   std::array<std::byte, 8> length;
-  for (size_t i = 0; i < length.size(); ++i) length[i] = static_cast<std::byte>(text.size() >> (8 * i));
+  for (size_t i = 0; i < length.size(); ++i)
+    length[i] = static_cast<std::byte>(text.size() >> (8 * i));
 
   AtomicFile file(path);
   file.write(length);

@@ -19,8 +19,8 @@ constexpr uint64_t kMaxHeader = 100'000'000;  // bytes, as the reference reader
 constexpr size_t kMaxRank = 16;
 constexpr size_t kMaxName = 4096;  // bytes
 
-// Reads {"name": {"dtype": .., "shape": [..], "data_offsets": [b, e]}, "__metadata__": {..}} as a stream, so that a header
-// costs no more memory than its tensors.
+// Reads {"name": {"dtype": .., "shape": [..], "data_offsets": [b, e]}, "__metadata__": {..}} as a
+// stream, so that a header costs no more memory than its tensors.
 class HeaderReader : public nlohmann::json::json_sax_t {
  public:
   HeaderReader(SafetensorsHeader& out, const std::string& where) : out_(out), where_(where) {}
@@ -41,9 +41,12 @@ class HeaderReader : public nlohmann::json::json_sax_t {
 
   bool key(std::string& text) override {
     if (depth_ == 1) {
-      if (text.size() > kMaxName) refuse_file(where_, in_quotes(text), fmt::format("a name of {} bytes", text.size()));
-      if (text.find('\0') != std::string::npos) refuse_file(where_, in_quotes(text), "the name holds a NUL");
-      if (out_.entries.contains(text)) refuse_file(where_, in_quotes(text), "the tensor appears twice");
+      if (text.size() > kMaxName)
+        refuse_file(where_, in_quotes(text), fmt::format("a name of {} bytes", text.size()));
+      if (text.find('\0') != std::string::npos)
+        refuse_file(where_, in_quotes(text), "the name holds a NUL");
+      if (out_.entries.contains(text))
+        refuse_file(where_, in_quotes(text), "the tensor appears twice");
       name_ = text;
     } else {
       field_ = text;
@@ -77,7 +80,8 @@ class HeaderReader : public nlohmann::json::json_sax_t {
 
   bool end_array() override {
     in_array_ = false;
-    if (field_ == "data_offsets" && count_ != 2) refuse("data_offsets", fmt::format("{} numbers instead of 2", count_));
+    if (field_ == "data_offsets" && count_ != 2)
+      refuse("data_offsets", fmt::format("{} numbers instead of 2", count_));
     return true;
   }
 
@@ -86,7 +90,8 @@ class HeaderReader : public nlohmann::json::json_sax_t {
     if (value > static_cast<uint64_t>(std::numeric_limits<int64_t>::max()))
       refuse(field_, fmt::format("{} is too large", value));
     if (field_ == "shape") {
-      if (entry_.shape.size() == kMaxRank) refuse("shape", fmt::format("more than {} dimensions", kMaxRank));
+      if (entry_.shape.size() == kMaxRank)
+        refuse("shape", fmt::format("more than {} dimensions", kMaxRank));
       entry_.shape.push_back(static_cast<int64_t>(value));
     } else if (count_ < 2) {
       (count_ == 0 ? entry_.begin : entry_.end) = value;
@@ -103,7 +108,8 @@ class HeaderReader : public nlohmann::json::json_sax_t {
     }
     if (field_ != "dtype") unexpected("a string");
     once(dtype_);
-    if (safetensors_dtype_bits(text) == 0) refuse("dtype", fmt::format("{} is not known", in_quotes(text)));
+    if (safetensors_dtype_bits(text) == 0)
+      refuse("dtype", fmt::format("{} is not known", in_quotes(text)));
     entry_.dtype = text;
     return true;
   }
@@ -111,10 +117,14 @@ class HeaderReader : public nlohmann::json::json_sax_t {
   bool null() override { return unexpected("null"); }
   bool boolean(bool) override { return unexpected("a boolean"); }
   bool number_integer(number_integer_t) override { return unexpected("a negative number"); }
-  bool number_float(number_float_t, const std::string&) override { return unexpected("a fraction"); }
+  bool number_float(number_float_t, const std::string&) override {
+    return unexpected("a fraction");
+  }
   bool binary(nlohmann::json::binary_t&) override { return unexpected("binary data"); }
-  bool parse_error(size_t position, const std::string&, const nlohmann::json::exception& e) override {
-    refuse_file(where_, fmt::format("header byte {}", position), fmt::format("not valid JSON: {}", in_quotes(e.what(), 160)));
+  bool parse_error(size_t position, const std::string&,
+                   const nlohmann::json::exception& e) override {
+    refuse_file(where_, fmt::format("header byte {}", position),
+                fmt::format("not valid JSON: {}", in_quotes(e.what(), 160)));
   }
 
  private:
@@ -163,7 +173,8 @@ void check_ranges(const SafetensorsHeader& header, uint64_t buffer_size, const s
     if (!size) refuse_file(where, in_quotes(name) + ".shape", "the size in bytes overflows");
     if (entry.end < entry.begin || entry.end > buffer_size)
       refuse_file(where, in_quotes(name) + ".data_offsets",
-                  fmt::format("{}..{} lies outside the {} bytes of data", entry.begin, entry.end, buffer_size),
+                  fmt::format("{}..{} lies outside the {} bytes of data", entry.begin, entry.end,
+                              buffer_size),
                   "the file may be cut off: download it again");
     if (entry.end - entry.begin != *size)
       refuse_file(where, in_quotes(name) + ".data_offsets",
@@ -178,39 +189,45 @@ void check_ranges(const SafetensorsHeader& header, uint64_t buffer_size, const s
     if (item->second.begin != covered)
       refuse_file(where, in_quotes(item->first) + ".data_offsets",
                   fmt::format("begins at {}, {} {}", item->second.begin,
-                              item->second.begin < covered ? "inside the tensor that ends at" : "after a hole from",
+                              item->second.begin < covered ? "inside the tensor that ends at"
+                                                           : "after a hole from",
                               covered));
     covered = item->second.end;
   }
   if (covered != buffer_size)
-    refuse_file(where, "", fmt::format("{} bytes of data, the tensors take {}", buffer_size, covered));
+    refuse_file(where, "",
+                fmt::format("{} bytes of data, the tensors take {}", buffer_size, covered));
 }
 
 }  // namespace
 
 int safetensors_dtype_bits(const std::string& dtype) {
   static const std::map<std::string, int> bits = {
-      {"BOOL", 8}, {"U8", 8},   {"I8", 8},   {"F8_E5M2", 8}, {"F8_E4M3", 8}, {"I16", 16}, {"U16", 16},
-      {"F16", 16}, {"BF16", 16}, {"I32", 32}, {"U32", 32},    {"F32", 32},    {"I64", 64}, {"U64", 64},
-      {"F64", 64}};
+      {"BOOL", 8}, {"U8", 8},   {"I8", 8},   {"F8_E5M2", 8}, {"F8_E4M3", 8},
+      {"I16", 16}, {"U16", 16}, {"F16", 16}, {"BF16", 16},   {"I32", 32},
+      {"U32", 32}, {"F32", 32}, {"I64", 64}, {"U64", 64},    {"F64", 64}};
   const auto at = bits.find(dtype);
   return at == bits.end() ? 0 : at->second;
 }
 
-SafetensorsHeader parse_safetensors_header(std::span<const std::byte> file, const std::string& where) {
+SafetensorsHeader parse_safetensors_header(std::span<const std::byte> file,
+                                           const std::string& where) {
   constexpr size_t kLengthSize = 8;
   if (file.size() < kLengthSize)
     refuse_file(where, "header length", fmt::format("the file has only {} bytes", file.size()));
   uint64_t length = 0;
   for (size_t i = kLengthSize; i-- > 0;) length = length << 8 | std::to_integer<uint64_t>(file[i]);
   if (length > kMaxHeader)
-    refuse_file(where, "header length", fmt::format("{} bytes, at most {} are read", length, kMaxHeader),
+    refuse_file(where, "header length",
+                fmt::format("{} bytes, at most {} are read", length, kMaxHeader),
                 "is it a safetensors file?");
   if (length > file.size() - kLengthSize)
-    refuse_file(where, "header length", fmt::format("{} bytes in a file of {}", length, file.size()),
+    refuse_file(where, "header length",
+                fmt::format("{} bytes in a file of {}", length, file.size()),
                 "the file may be cut off: download it again");
   const std::string_view text(reinterpret_cast<const char*>(file.data()) + kLengthSize, length);
-  if (!text.starts_with('{')) refuse_file(where, "header", "does not begin with {", "is it a safetensors file?");
+  if (!text.starts_with('{'))
+    refuse_file(where, "header", "does not begin with {", "is it a safetensors file?");
 
   SafetensorsHeader header;
   header.data_offset = kLengthSize + length;

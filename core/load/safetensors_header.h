@@ -26,9 +26,10 @@ struct SafetensorsHeader {
 /// Bits of one element, 0 for a dtype we do not know.
 int safetensors_dtype_bits(const std::string& dtype);
 
-/// file: the bytes of the whole file, of which only the header is read. Refuses holes, overlaps, a buffer shorter or longer
-/// than its tensors, overflowing shapes, unknown dtypes, repeated names. Throws Error("load", bad_file) naming where and
-/// the tensor.
-SafetensorsHeader parse_safetensors_header(std::span<const std::byte> file, const std::string& where);
+/// file: the bytes of the whole file, of which only the header is read. Refuses holes, overlaps, a
+/// buffer shorter or longer than its tensors, overflowing shapes, unknown dtypes, repeated names.
+/// Throws Error("load", bad_file) naming where and the tensor.
+SafetensorsHeader parse_safetensors_header(std::span<const std::byte> file,
+                                           const std::string& where);
 
 }  // namespace flashmorph

@@ -60,7 +60,8 @@ void Sha256::update(std::span<const std::byte> bytes) {
     compress(state_, rest_.data());
     rest_size_ = 0;
   }
-  for (; bytes.size() >= rest_.size(); bytes = bytes.subspan(rest_.size())) compress(state_, bytes.data());
+  for (; bytes.size() >= rest_.size(); bytes = bytes.subspan(rest_.size()))
+    compress(state_, bytes.data());
   std::copy(bytes.begin(), bytes.end(), rest_.begin());
   rest_size_ = bytes.size();
 }

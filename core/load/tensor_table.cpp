@@ -37,6 +37,8 @@ std::vector<TensorSpec> tensor_table(const ModelConfig& c) {
 
 bool is_ignored_tensor(const std::string& name) { return name.ends_with(".rotary_emb.inv_freq"); }
 
-std::string shape_text(const std::vector<int64_t>& shape) { return fmt::format("[{}]", fmt::join(shape, ", ")); }
+std::string shape_text(const std::vector<int64_t>& shape) {
+  return fmt::format("[{}]", fmt::join(shape, ", "));
+}
 
 }  // namespace flashmorph

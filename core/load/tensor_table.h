@@ -15,11 +15,12 @@ struct TensorSpec {
   std::vector<int64_t> shape;
 };
 
-/// Every tensor a model of this configuration has, embedding first, then layer by layer, final norm and head last.
-/// lm_head.weight is listed only when it is not tied.
+/// Every tensor a model of this configuration has, embedding first, then layer by layer, final norm
+/// and head last. lm_head.weight is listed only when it is not tied.
 std::vector<TensorSpec> tensor_table(const ModelConfig& config);
 
-/// True for names that may lie in a checkpoint and mean nothing (inv_freq buffers of old Llama files).
+/// True for names that may lie in a checkpoint and mean nothing (inv_freq buffers of old Llama
+/// files).
 bool is_ignored_tensor(const std::string& name);
 
 /// "[2, 3]".

@@ -11,10 +11,11 @@ namespace flashmorph {
 std::string in_quotes(std::string_view text, size_t limit = 80);
 
 /// Throws Error("load", bad_file, "WHERE: FIELD: REASON", hint); field may be empty.
-[[noreturn]] void refuse_file(std::string_view where, std::string_view field, std::string_view reason,
-                              std::string_view hint = {});
+[[noreturn]] void refuse_file(std::string_view where, std::string_view field,
+                              std::string_view reason, std::string_view hint = {});
 
 /// Throws Error("load", unsupported_model, "WHERE: REASON", hint).
-[[noreturn]] void refuse_model(std::string_view where, std::string_view reason, std::string_view hint);
+[[noreturn]] void refuse_model(std::string_view where, std::string_view reason,
+                               std::string_view hint);
 
 }  // namespace flashmorph

@@ -8,7 +8,8 @@
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   try {
-    const auto config = flashmorph::parse_model_config({reinterpret_cast<const char*>(data), size}, "config.json");
+    const auto config =
+        flashmorph::parse_model_config({reinterpret_cast<const char*>(data), size}, "config.json");
     flashmorph::tensor_table(config);
   } catch (const flashmorph::Error&) {
     // refused in a sentence: what we want

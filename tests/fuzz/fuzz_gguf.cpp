@@ -34,7 +34,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     for (const auto& [name, tensor] : file.tensors()) file.dequantize(name);
     may_refuse([&] {
       const auto config = flashmorph::gguf_model_config(file);
-      for (const auto& spec : flashmorph::tensor_table(config)) flashmorph::gguf_tensor_name(spec.name);
+      for (const auto& spec : flashmorph::tensor_table(config))
+        flashmorph::gguf_tensor_name(spec.name);
     });
     may_refuse([&] {
       const auto fields = flashmorph::gguf_tokenizer_fields(file);

@@ -8,7 +8,8 @@
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   try {
-    const auto config = flashmorph::parse_run_config({reinterpret_cast<const char*>(data), size}, "request");
+    const auto config =
+        flashmorph::parse_run_config({reinterpret_cast<const char*>(data), size}, "request");
     if (flashmorph::run_config_of(flashmorph::to_json(config), "request") != config) std::abort();
     flashmorph::command_line(config);
   } catch (const flashmorph::Error&) {

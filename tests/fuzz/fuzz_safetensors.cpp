@@ -11,7 +11,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     const auto header = flashmorph::parse_safetensors_header(file, "fuzz.safetensors");
     unsigned sum = 0;
     for (const auto& [name, entry] : header.entries)
-      for (const auto byte : file.subspan(entry.begin, entry.end - entry.begin)) sum += std::to_integer<unsigned>(byte);
+      for (const auto byte : file.subspan(entry.begin, entry.end - entry.begin))
+        sum += std::to_integer<unsigned>(byte);
     [[maybe_unused]] volatile unsigned sink = sum;
   } catch (const flashmorph::Error&) {
     // refused in a sentence: what we want

@@ -11,7 +11,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const size_t end = std::min(all.find('\0'), size);
   const auto text = all.substr(std::min(end + 1, size));
   try {
-    const auto tokenizer = flashmorph::Tokenizer::from_json(std::string(all.substr(0, end)), "tokenizer.json");
+    const auto tokenizer =
+        flashmorph::Tokenizer::from_json(std::string(all.substr(0, end)), "tokenizer.json");
     tokenizer.decode(tokenizer.encode(text));
     tokenizer.encode(text, {.specials_as_text = true, .add_special = true});
   } catch (const flashmorph::Error&) {

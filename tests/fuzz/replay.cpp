@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Runs a fuzz target over the files named on the command line; stands in for libFuzzer where it is not linked.
+// Runs a fuzz target over the files named on the command line; stands in for libFuzzer where it is
+// not linked.
 #include <cstdint>
 #include <cstdio>
 #include <filesystem>
@@ -18,7 +19,8 @@ int main(int argc, char** argv) {
     ++files;
   };
   for (int i = 1; i < argc; ++i) {
-    if (!std::filesystem::is_directory(argv[i])) run(argv[i]);
+    if (!std::filesystem::is_directory(argv[i]))
+      run(argv[i]);
     else
       for (const auto& entry : std::filesystem::directory_iterator(argv[i])) run(entry.path());
   }

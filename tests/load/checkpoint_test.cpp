@@ -25,9 +25,10 @@ using testing::expect_refused;
 using testing::TemporaryFolder;
 
 const std::filesystem::path kTiny = TEST_DATA_DIR "/golden/tiny";
-const char* const kDirectories[] = {"qwen3_tied",   "qwen3_untied_bias", "qwen2_tied",   "qwen2_untied",
-                                    "llama_tied",   "llama_untied_bias", "llama_llama3", "llama_sharded",
-                                    "llama_linear", "llama_dynamic",     "llama_yarn"};
+const char* const kDirectories[] = {"qwen3_tied",    "qwen3_untied_bias", "qwen2_tied",
+                                    "qwen2_untied",  "llama_tied",        "llama_untied_bias",
+                                    "llama_llama3",  "llama_sharded",     "llama_linear",
+                                    "llama_dynamic", "llama_yarn"};
 
 std::string text_of(const std::filesystem::path& path) {
   std::ifstream in(path, std::ios::binary);
@@ -55,9 +56,11 @@ TEST(Checkpoint, EveryDirectoryFillsItsTableInEveryDtype) {
 TEST(Checkpoint, ConvertedValuesAreTheRoundedOnes) {
   const auto f32 = load_checkpoint(kTiny / "llama_tied", at::kFloat);
   const auto bf16 = load_checkpoint(kTiny / "llama_tied", at::kBFloat16);
-  for (const auto& [name, tensor] : f32.tensors) EXPECT_TRUE(at::equal(tensor.to(at::kBFloat16), bf16.tensors.at(name))) << name;
+  for (const auto& [name, tensor] : f32.tensors)
+    EXPECT_TRUE(at::equal(tensor.to(at::kBFloat16), bf16.tensors.at(name))) << name;
   const SafetensorsFile file(kTiny / "llama_tied" / "model.safetensors");
-  for (const auto& [name, tensor] : f32.tensors) EXPECT_TRUE(at::equal(tensor, file.tensor(name))) << name;
+  for (const auto& [name, tensor] : f32.tensors)
+    EXPECT_TRUE(at::equal(tensor, file.tensor(name))) << name;
 }
 
 TEST(Checkpoint, SaysWhatTheFilesSay) {
@@ -71,7 +74,8 @@ TEST(Checkpoint, SaysWhatTheFilesSay) {
   const auto checkpoint = load_checkpoint(kTiny / "llama_tied", at::kFloat);
   EXPECT_EQ(checkpoint.config_sha256, sha256_hex(text_of(kTiny / "llama_tied/config.json")));
   EXPECT_EQ(checkpoint.tokenizer_sha256, sha256_hex(text_of(kTiny / "llama_tied/tokenizer.json")));
-  EXPECT_EQ(weights_sha256(kTiny / "llama_tied"), sha256_hex(text_of(kTiny / "llama_tied/model.safetensors")));
+  EXPECT_EQ(weights_sha256(kTiny / "llama_tied"),
+            sha256_hex(text_of(kTiny / "llama_tied/model.safetensors")));
   std::string lines;
   for (const char* i : {"1", "2", "3"}) {
     const std::string name = std::string("model-0000") + i + "-of-00003.safetensors";
@@ -100,7 +104,8 @@ TEST(Checkpoint, GgufEqualsItsDirectory) {
 TEST(Checkpoint, GgufInBfloat16KeepsDivisorsOfItsRope) {
   const auto gguf = load_checkpoint(kTiny / "gguf/llama_llama3.gguf", at::kBFloat16);
   const auto directory = load_checkpoint(kTiny / "llama_llama3", at::kBFloat16);
-  for (const auto& [name, values] : directory.tensors) EXPECT_TRUE(at::equal(gguf.tensors.at(name), values)) << name;
+  for (const auto& [name, values] : directory.tensors)
+    EXPECT_TRUE(at::equal(gguf.tensors.at(name), values)) << name;
   EXPECT_EQ(gguf.config.dtype, "bfloat16");
   EXPECT_EQ(gguf.config.rope.freq_factors.size(), 8U);
   EXPECT_NEAR(gguf.config.rope.freq_factors.back(), 8, 1e-5);
@@ -115,7 +120,8 @@ TEST(Checkpoint, QuantisedGgufIsNearAndSaysSo) {
   for (const auto& [name, values] : directory.tensors) {
     const auto got = gguf.tensors.at(name).to(at::kFloat);
     // Q8_0 steps are max/127 of 32 numbers, bf16 keeps 8 bits: both under 1% of the largest weight.
-    EXPECT_LT((got - values).abs().max().item<float>(), 0.01F * values.abs().max().item<float>()) << name;
+    EXPECT_LT((got - values).abs().max().item<float>(), 0.01F * values.abs().max().item<float>())
+        << name;
   }
 }
 
@@ -157,17 +163,34 @@ class Damaged {
 };
 
 TEST(Checkpoint, RefusesTensorsThatDoNotAgreeWithTheTable) {
-  Damaged("llama_tied").config({{"intermediate_size", 64}}).refused({"gate_proj", "expected shape [64, 32], got [48, 32]"});
-  Damaged("llama_tied").config({{"num_hidden_layers", 3}}).refused({"model.layers.2.input_layernorm.weight", "missing"});
-  Damaged("llama_tied").config({{"num_hidden_layers", 1}}).refused({"model.layers.1.", "no such tensor"});
-  Damaged("llama_tied").config({{"tie_word_embeddings", false}}).refused({"lm_head.weight", "missing"});
+  Damaged("llama_tied")
+      .config({{"intermediate_size", 64}})
+      .refused({"gate_proj", "expected shape [64, 32], got [48, 32]"});
+  Damaged("llama_tied")
+      .config({{"num_hidden_layers", 3}})
+      .refused({"model.layers.2.input_layernorm.weight", "missing"});
+  Damaged("llama_tied")
+      .config({{"num_hidden_layers", 1}})
+      .refused({"model.layers.1.", "no such tensor"});
+  Damaged("llama_tied")
+      .config({{"tie_word_embeddings", false}})
+      .refused({"lm_head.weight", "missing"});
   Damaged("llama_tied").config({{"model_type", "qwen3"}}).refused({"q_norm", "missing"});
-  Damaged("llama_tied").weights([](auto& t) { t["model.norm.weight"] = at::ones({32}, at::kDouble); }).refused({"model.norm.weight", "F64"});
-  Damaged("llama_tied").weights([](auto& t) { t["model.norm.weight"] = at::ones({32}, at::kChar); }).refused({"model.norm.weight", "I8"});
-  Damaged("llama_tied").weights([](auto& t) { t.erase("model.norm.weight"); }).refused({"model.norm.weight", "missing"});
-  Damaged("llama_tied").weights([](auto& t) { t["model.extra"] = at::ones({1}); }).refused({"model.extra", "no such tensor"});
+  Damaged("llama_tied")
+      .weights([](auto& t) { t["model.norm.weight"] = at::ones({32}, at::kDouble); })
+      .refused({"model.norm.weight", "F64"});
+  Damaged("llama_tied")
+      .weights([](auto& t) { t["model.norm.weight"] = at::ones({32}, at::kChar); })
+      .refused({"model.norm.weight", "I8"});
+  Damaged("llama_tied")
+      .weights([](auto& t) { t.erase("model.norm.weight"); })
+      .refused({"model.norm.weight", "missing"});
+  Damaged("llama_tied")
+      .weights([](auto& t) { t["model.extra"] = at::ones({1}); })
+      .refused({"model.extra", "no such tensor"});
   Damaged buffers("llama_tied");
-  buffers.weights([](auto& t) { t["model.layers.0.self_attn.rotary_emb.inv_freq"] = at::ones({4}); });
+  buffers.weights(
+      [](auto& t) { t["model.layers.0.self_attn.rotary_emb.inv_freq"] = at::ones({4}); });
   EXPECT_NO_THROW(load_checkpoint(buffers.path(), at::kFloat));
 }
 
@@ -177,20 +200,30 @@ TEST(Checkpoint, ATiedHeadMustBeTheEmbedding) {
   EXPECT_FALSE(load_checkpoint(same.path(), at::kFloat).tensors.contains("lm_head.weight"));
   Damaged other("llama_tied");
   other.weights([](auto& t) { t["lm_head.weight"] = t["model.embed_tokens.weight"] + 1; });
-  expect_refused([&] { load_checkpoint(other.path(), at::kFloat); }, {"lm_head.weight", "differs from the embedding"});
+  expect_refused([&] { load_checkpoint(other.path(), at::kFloat); },
+                 {"lm_head.weight", "differs from the embedding"});
 }
 
 TEST(Checkpoint, RefusesDamagedIndexes) {
   const std::string index = "model.safetensors.index.json", norm = "model.norm.weight";
-  for (const char* name : {"../x.safetensors", "/etc/x.safetensors", "a/b.safetensors", "a\\b.safetensors", "..", "", "config.json"}) {
+  for (const char* name : {"../x.safetensors", "/etc/x.safetensors", "a/b.safetensors",
+                           "a\\b.safetensors", "..", "", "config.json"}) {
     Damaged damaged("llama_sharded");
     damaged.json(index, {{"weight_map", {{norm, name}}}}).refused({index, norm, "plain name"});
   }
-  Damaged("llama_sharded").json(index, {{"weight_map", {{norm, std::string("a\0.safetensors", 14)}}}}).refused({index, norm, "plain name"});
+  Damaged("llama_sharded")
+      .json(index, {{"weight_map", {{norm, std::string("a\0.safetensors", 14)}}}})
+      .refused({index, norm, "plain name"});
   Damaged("llama_sharded").json(index, {{"weight_map", {{norm, 5}}}}).refused({index, norm});
-  Damaged("llama_sharded").json(index, {{"weight_map", {{norm, "none.safetensors"}}}}).refused({"none.safetensors", "no such file"});
-  Damaged("llama_sharded").json(index, {{"weight_map", {{norm, "golden.safetensors"}}}}).refused({index, norm, "holds no such tensor"});
-  Damaged("llama_sharded").json(index, {{"weight_map", {{norm, nullptr}}}}).refused({norm, "the index does not place it"});
+  Damaged("llama_sharded")
+      .json(index, {{"weight_map", {{norm, "none.safetensors"}}}})
+      .refused({"none.safetensors", "no such file"});
+  Damaged("llama_sharded")
+      .json(index, {{"weight_map", {{norm, "golden.safetensors"}}}})
+      .refused({index, norm, "holds no such tensor"});
+  Damaged("llama_sharded")
+      .json(index, {{"weight_map", {{norm, nullptr}}}})
+      .refused({norm, "the index does not place it"});
   Damaged("llama_sharded").json(index, {{"weight_map", nullptr}}).refused({index, "weight_map"});
   Damaged deep("llama_sharded");
   deep.folder().write(index, std::string(100000, '{'));
@@ -201,13 +234,15 @@ TEST(Checkpoint, RefusesWhatIsNoModel) {
   const TemporaryFolder folder;
   expect_refused([&] { inspect_checkpoint(folder.path() / "none"); }, {"none", "no such model"});
   expect_refused([&] { inspect_checkpoint(folder.path()); }, {"config.json", "no such file"});
-  expect_refused([&] { inspect_checkpoint(kTiny / "llama_tied/model.safetensors"); }, {"model.safetensors"});
+  expect_refused([&] { inspect_checkpoint(kTiny / "llama_tied/model.safetensors"); },
+                 {"model.safetensors"});
   expect_refused([&] { inspect_checkpoint(folder.write("x.gguf", "hello")); }, {"x.gguf", "magic"});
   expect_refused([&] { inspect_checkpoint("/dev/null"); }, {"/dev/null", "not a regular file"});
   std::filesystem::copy(kTiny / "llama_tied/config.json", folder.path() / "config.json");
   expect_refused([&] { inspect_checkpoint(folder.path()); }, {"model.safetensors"});
   folder.write("model.safetensors", "");
-  expect_refused([&] { inspect_checkpoint(folder.path()); }, {"model.safetensors", "header length"});
+  expect_refused([&] { inspect_checkpoint(folder.path()); },
+                 {"model.safetensors", "header length"});
 }
 
 TEST(Checkpoint, RefusesGgufTensorsThatDoNotAgree) {
@@ -230,9 +265,10 @@ TEST(Checkpoint, RefusesGgufTensorsThatDoNotAgree) {
 TEST(Checkpoint, LoadingTakesAtMostOnePointTwoTimesTheWeights) {
   const TemporaryFolder folder;
   // One large tensor and many middling ones, float32: 70 MB.
-  const nlohmann::json config = {{"model_type", "llama"},      {"num_hidden_layers", 4},   {"hidden_size", 512},
-                                 {"intermediate_size", 1024},  {"num_attention_heads", 8}, {"num_key_value_heads", 4},
-                                 {"vocab_size", 16000},        {"tie_word_embeddings", true}};
+  const nlohmann::json config = {{"model_type", "llama"},    {"num_hidden_layers", 4},
+                                 {"hidden_size", 512},       {"intermediate_size", 1024},
+                                 {"num_attention_heads", 8}, {"num_key_value_heads", 4},
+                                 {"vocab_size", 16000},      {"tie_word_embeddings", true}};
   folder.write("config.json", config.dump());
   int64_t numbers = 0;
   {
@@ -246,10 +282,13 @@ TEST(Checkpoint, LoadingTakesAtMostOnePointTwoTimesTheWeights) {
   for (const auto dtype : {at::kBFloat16, at::kFloat}) {
     const testing::PeakMemory peak;
     const auto checkpoint = load_checkpoint(folder.path(), dtype);
-    for (const auto& [name, tensor] : checkpoint.tensors) (void)tensor.sum();  // touch what is mapped
+    for (const auto& [name, tensor] : checkpoint.tensors)
+      (void)tensor.sum();  // touch what is mapped
     const auto took = static_cast<double>(peak.bytes());
-    const auto weights = static_cast<double>(numbers) * static_cast<double>(c10::elementSize(dtype));
-    RecordProperty(dtype == at::kFloat ? "peak_over_weights_f32" : "peak_over_weights_bf16", std::to_string(took / weights));
+    const auto weights =
+        static_cast<double>(numbers) * static_cast<double>(c10::elementSize(dtype));
+    RecordProperty(dtype == at::kFloat ? "peak_over_weights_f32" : "peak_over_weights_bf16",
+                   std::to_string(took / weights));
     EXPECT_LT(took, 1.2 * weights) << at::toString(dtype) << ": " << took / weights;
   }
 }

@@ -48,7 +48,9 @@ Bytes head(uint64_t tensors, uint64_t keys, uint32_t version = 3) {
   return Bytes().raw("GGUF").u32(version).u64(tensors).u64(keys);
 }
 
-Bytes key(uint32_t kind, const std::string& name = "k") { return head(0, 1).string(name).u32(kind); }
+Bytes key(uint32_t kind, const std::string& name = "k") {
+  return head(0, 1).string(name).u32(kind);
+}
 
 void refuse(const std::string& bytes, std::vector<std::string> words) {
   words.push_back("m.gguf");
@@ -66,8 +68,12 @@ TEST(GgufBlocks, EqualTheReferenceBitForBit) {
     const auto bytes = golden.tensor(std::string(type->name) + ".bytes");
     const auto values = golden.tensor(std::string(type->name) + ".values");
     std::vector<float> out(static_cast<size_t>(values.numel()), std::nanf(""));
-    decode_gguf_blocks(*type, {static_cast<const std::byte*>(bytes.const_data_ptr()), static_cast<size_t>(bytes.numel())}, out);
-    EXPECT_EQ(std::memcmp(out.data(), values.const_data_ptr(), out.size() * sizeof(float)), 0) << type->name;
+    decode_gguf_blocks(
+        *type,
+        {static_cast<const std::byte*>(bytes.const_data_ptr()), static_cast<size_t>(bytes.numel())},
+        out);
+    EXPECT_EQ(std::memcmp(out.data(), values.const_data_ptr(), out.size() * sizeof(float)), 0)
+        << type->name;
     ++types;
   }
   EXPECT_EQ(types, 10);
@@ -79,21 +85,59 @@ TEST(GgufBlocks, EqualTheReferenceBitForBit) {
 
 TEST(GgufFile, ReadsEveryKindOfValue) {
   const auto bytes = head(0, 15)
-                         .string("u8").u32(0).put(uint8_t{200})
-                         .string("i8").u32(1).put(int8_t{-3})
-                         .string("u16").u32(2).put(uint16_t{60000})
-                         .string("i16").u32(3).put(int16_t{-300})
-                         .string("u32").u32(4).u32(4000000000U)
-                         .string("i32").u32(5).put(int32_t{-5})
-                         .string("f32").u32(6).put(1e-5F)
-                         .string("bool").u32(7).put(uint8_t{1})
-                         .string("text").u32(8).string("x\ny")
-                         .string("u64").u32(10).u64(uint64_t{1} << 40)
-                         .string("i64").u32(11).put(int64_t{-9})
-                         .string("f64").u32(12).put(0.1)
-                         .string("texts").u32(9).u32(8).u64(2).string("a").string("")
-                         .string("i16s").u32(9).u32(3).u64(2).put(int16_t{-1}).put(int16_t{2})
-                         .string("f32s").u32(9).u32(6).u64(1).put(0.5F);
+                         .string("u8")
+                         .u32(0)
+                         .put(uint8_t{200})
+                         .string("i8")
+                         .u32(1)
+                         .put(int8_t{-3})
+                         .string("u16")
+                         .u32(2)
+                         .put(uint16_t{60000})
+                         .string("i16")
+                         .u32(3)
+                         .put(int16_t{-300})
+                         .string("u32")
+                         .u32(4)
+                         .u32(4000000000U)
+                         .string("i32")
+                         .u32(5)
+                         .put(int32_t{-5})
+                         .string("f32")
+                         .u32(6)
+                         .put(1e-5F)
+                         .string("bool")
+                         .u32(7)
+                         .put(uint8_t{1})
+                         .string("text")
+                         .u32(8)
+                         .string("x\ny")
+                         .string("u64")
+                         .u32(10)
+                         .u64(uint64_t{1} << 40)
+                         .string("i64")
+                         .u32(11)
+                         .put(int64_t{-9})
+                         .string("f64")
+                         .u32(12)
+                         .put(0.1)
+                         .string("texts")
+                         .u32(9)
+                         .u32(8)
+                         .u64(2)
+                         .string("a")
+                         .string("")
+                         .string("i16s")
+                         .u32(9)
+                         .u32(3)
+                         .u64(2)
+                         .put(int16_t{-1})
+                         .put(int16_t{2})
+                         .string("f32s")
+                         .u32(9)
+                         .u32(6)
+                         .u64(1)
+                         .put(0.5F);
   const auto file = open(bytes.text());
   EXPECT_EQ(file.integer("u8"), 200);
   EXPECT_EQ(file.integer("i8"), -3);
@@ -145,7 +189,8 @@ TEST(GgufFile, RefusesOddKeysAndValues) {
   refuse(key(7).put(uint8_t{2}).raw("   ").text(), {"\"k\"", "true or false"});
   refuse(head(0, 1).string("").u32(0).put(uint8_t{0}).text(), {"key"});
   refuse(head(0, 1).string(std::string("a\0b", 3)).u32(0).put(uint8_t{1}).text(), {"NUL"});
-  refuse(head(0, 1).string(std::string(5000, 'k')).u32(0).put(uint8_t{1}).text(), {"a name of 5000 bytes"});
+  refuse(head(0, 1).string(std::string(5000, 'k')).u32(0).put(uint8_t{1}).text(),
+         {"a name of 5000 bytes"});
   refuse(head(0, 2).string("k").u32(4).u32(1).string("k").u32(4).u32(1).text(), {"\"k\"", "twice"});
   for (const uint32_t alignment : {0U, 3U, 1U << 31})
     refuse(key(4, "general.alignment").u32(alignment).text(), {"general.alignment"});
@@ -192,7 +237,8 @@ TEST(GgufFile, RefusesTensorsThatDoNotFit) {
   refuse(file_with({{"t", {32}, 999, 0}}, 100), {"tensor \"t\"", "type 999"});
   refuse(file_with({{"t", {1, 1, 1, 1, 1}, 0, 0}}, 100), {"tensor \"t\"", "5 dimensions"});
   refuse(file_with({{"t", {0}, 0, 0}}, 100), {"tensor \"t\"", "dimension 0"});
-  refuse(file_with({{"t", {uint64_t{1} << 33, uint64_t{1} << 33}, 0, 0}}, 100), {"tensor \"t\"", "overflows"});
+  refuse(file_with({{"t", {uint64_t{1} << 33, uint64_t{1} << 33}, 0, 0}}, 100),
+         {"tensor \"t\"", "overflows"});
   refuse(file_with({{"t", {uint64_t{1} << 63, 2}, 0, 0}}, 100), {"tensor \"t\"", "overflows"});
   refuse(file_with({{std::string("t\0", 2), {1}, 0, 0}}, 100), {"NUL"});
 }
@@ -227,7 +273,8 @@ std::string tiny_model(const std::string& arch, const std::string& changed, cons
   return bytes.pad(32).text() + std::string(4 * 6 * 4, '\0');
 }
 
-ModelConfig config_of(const std::string& arch, const std::string& changed = {}, const Bytes& value = {}) {
+ModelConfig config_of(const std::string& arch, const std::string& changed = {},
+                      const Bytes& value = {}) {
   const auto bytes = tiny_model(arch, changed, value);
   return gguf_model_config(open(bytes));
 }
@@ -244,11 +291,13 @@ TEST(GgufModel, ReadsTheConfiguration) {
   const auto array = Bytes().u32(9).u32(4).u64(1).u32(1);
   EXPECT_EQ(config_of("llama", "llama.attention.head_count_kv", array).kv_heads, 1);
   EXPECT_EQ(config_of("qwen3", "qwen3.attention.key_length", Bytes().u32(4).u32(8)).head_dim, 8);
-  EXPECT_EQ(config_of("llama", "llama.rope.scaling.factor", Bytes().u32(6).put(4.0F)).rope.type, "linear");
+  EXPECT_EQ(config_of("llama", "llama.rope.scaling.factor", Bytes().u32(6).put(4.0F)).rope.type,
+            "linear");
 }
 
 TEST(GgufModel, RefusesByKey) {
-  const auto bad = [](const std::string& changed, const Bytes& value, std::vector<std::string> words) {
+  const auto bad = [](const std::string& changed, const Bytes& value,
+                      std::vector<std::string> words) {
     words.push_back("m.gguf");
     expect_refused([&] { config_of("llama", changed, value); }, words);
   };
@@ -258,11 +307,14 @@ TEST(GgufModel, RefusesByKey) {
   bad("llama.block_count", Bytes().u32(10).u64(~uint64_t{0}), {"llama.block_count", "too large"});
   bad("llama.block_count", Bytes().u32(8).string("1"), {"llama.block_count"});
   bad("llama.attention.head_count", Bytes().u32(4).u32(3), {"llama.attention.head_count"});
-  bad("llama.attention.head_count_kv", Bytes().u32(9).u32(4).u64(2).u32(1).u32(1), {"head_count_kv", "2 entries for 1"});
+  bad("llama.attention.head_count_kv", Bytes().u32(9).u32(4).u64(2).u32(1).u32(1),
+      {"head_count_kv", "2 entries for 1"});
   bad("llama.rope.dimension_count", Bytes().u32(4).u32(1), {"rope.dimension_count"});
-  bad("llama.rope.scaling.type", Bytes().u32(8).string("longrope"), {"rope.scaling.type", "longrope"});
+  bad("llama.rope.scaling.type", Bytes().u32(8).string("longrope"),
+      {"rope.scaling.type", "longrope"});
   bad("llama.rope.freq_base", Bytes().u32(6).put(std::nanf("")), {"rope"});
-  bad("llama.attention.layer_norm_rms_epsilon", Bytes().u32(6).put(std::nanf("")), {"rms_norm_eps"});
+  bad("llama.attention.layer_norm_rms_epsilon", Bytes().u32(6).put(std::nanf("")),
+      {"rms_norm_eps"});
   bad("llama.expert_count", Bytes().u32(4).u32(8), {"expert_count"});
   bad("llama.attention.sliding_window", Bytes().u32(4).u32(8), {"sliding_window"});
 }
@@ -270,13 +322,27 @@ TEST(GgufModel, RefusesByKey) {
 // A llama of one head of 64 dimensions, theta 5e5, with these divisors.
 std::string model_with_rope_freqs(const std::vector<float>& divisors) {
   auto bytes = head(2, 7)
-                   .string("general.architecture").u32(8).string("llama")
-                   .string("llama.block_count").u32(4).u32(1)
-                   .string("llama.context_length").u32(4).u32(131072)
-                   .string("llama.embedding_length").u32(4).u32(64)
-                   .string("llama.feed_forward_length").u32(4).u32(8)
-                   .string("llama.attention.head_count").u32(4).u32(1)
-                   .string("llama.rope.freq_base").u32(6).put(5e5F);
+                   .string("general.architecture")
+                   .u32(8)
+                   .string("llama")
+                   .string("llama.block_count")
+                   .u32(4)
+                   .u32(1)
+                   .string("llama.context_length")
+                   .u32(4)
+                   .u32(131072)
+                   .string("llama.embedding_length")
+                   .u32(4)
+                   .u32(64)
+                   .string("llama.feed_forward_length")
+                   .u32(4)
+                   .u32(8)
+                   .string("llama.attention.head_count")
+                   .u32(4)
+                   .u32(1)
+                   .string("llama.rope.freq_base")
+                   .u32(6)
+                   .put(5e5F);
   bytes.string("token_embd.weight").u32(2).u64(64).u64(1).u32(0).u64(0);
   bytes.string("rope_freqs.weight").u32(1).u64(divisors.size()).u32(0).u64(256);
   bytes.pad(32).raw(std::string(256, '\0'));
@@ -290,7 +356,8 @@ RopeConfig rope_of(const std::vector<float>& divisors) {
 }
 
 TEST(GgufModel, RecognisesLlama3ScalingInItsDivisors) {
-  // Plain over scaled frequencies of transformers for Llama 3.2 1B: theta 5e5, factor 32, 1, 4, 8192.
+  // Plain over scaled frequencies of transformers for Llama 3.2 1B: theta 5e5, factor 32, 1, 4,
+  // 8192.
   std::vector<float> divisors(15, 1.0F);
   for (const float middle : {1.65132916F, 3.29226279F, 9.66672993F}) divisors.push_back(middle);
   divisors.resize(32, 32.0F);
@@ -325,7 +392,8 @@ TEST(GgufModel, EveryNameOfTheTableHasItsTwin) {
   EXPECT_EQ(gguf_tensor_name("model.norm.weight"), "output_norm.weight");
   EXPECT_EQ(gguf_tensor_name("model.layers.12.self_attn.q_proj.bias"), "blk.12.attn_q.bias");
   ModelConfig config;
-  config.layers = 2, config.heads = config.kv_heads = config.hidden = config.ffn = config.vocab = config.head_dim = 2;
+  config.layers = 2,
+  config.heads = config.kv_heads = config.hidden = config.ffn = config.vocab = config.head_dim = 2;
   config.qk_norm = config.qkv_bias = config.o_bias = config.mlp_bias = true;
   std::set<std::string> names;
   for (const auto& spec : tensor_table(config)) names.insert(gguf_tensor_name(spec.name));

@@ -18,12 +18,14 @@ using nlohmann::json;
 using testing::expect_refused;
 
 json small(const std::string& type) {
-  return {{"model_type", type},        {"num_hidden_layers", 2},   {"hidden_size", 32}, {"intermediate_size", 48},
-          {"num_attention_heads", 4},  {"num_key_value_heads", 2}, {"vocab_size", 136}, {"rms_norm_eps", 1e-6},
-          {"max_position_embeddings", 256}};
+  return {{"model_type", type},      {"num_hidden_layers", 2},   {"hidden_size", 32},
+          {"intermediate_size", 48}, {"num_attention_heads", 4}, {"num_key_value_heads", 2},
+          {"vocab_size", 136},       {"rms_norm_eps", 1e-6},     {"max_position_embeddings", 256}};
 }
 
-ModelConfig parse(const json& config) { return parse_model_config(config.dump(), "dir/config.json"); }
+ModelConfig parse(const json& config) {
+  return parse_model_config(config.dump(), "dir/config.json");
+}
 
 ModelConfig with(const std::string& type, const json& more) {
   auto config = small(type);
@@ -73,7 +75,9 @@ TEST(ModelConfig, ReadsEveryTokenSpelling) {
 }
 
 TEST(ModelConfig, AcceptsEverySpellingOfTheRopeKeys) {
-  const json scaling = {{"factor", 8.0}, {"low_freq_factor", 1.0}, {"high_freq_factor", 4.0},
+  const json scaling = {{"factor", 8.0},
+                        {"low_freq_factor", 1.0},
+                        {"high_freq_factor", 4.0},
                         {"original_max_position_embeddings", 64}};
   json typed = scaling, old = scaling, both = scaling;
   typed["rope_type"] = "llama3";
@@ -87,7 +91,9 @@ TEST(ModelConfig, AcceptsEverySpellingOfTheRopeKeys) {
   EXPECT_EQ(a.original_max_position, 64);
   EXPECT_EQ(with("llama", {{"rope_theta", 5e5}, {"rope_scaling", old}}).rope, a);
   EXPECT_EQ(with("llama", {{"rope_parameters", both}}).rope, a);
-  EXPECT_EQ(with("llama", {{"rope_theta", 5e5}, {"rope_parameters", both}, {"rope_scaling", typed}}).rope, a);
+  EXPECT_EQ(
+      with("llama", {{"rope_theta", 5e5}, {"rope_parameters", both}, {"rope_scaling", typed}}).rope,
+      a);
   EXPECT_EQ(with("llama", {{"rope_theta", 5e5}, {"rope_parameters", typed}}).rope, a);
 }
 
@@ -95,61 +101,86 @@ TEST(ModelConfig, ReadsEveryRopeType) {
   const auto linear = with("llama", {{"rope_scaling", {{"type", "linear"}, {"factor", 4}}}}).rope;
   EXPECT_EQ(linear.type, "linear");
   EXPECT_EQ(linear.factor, 4);
-  EXPECT_EQ(with("llama", {{"rope_scaling", {{"type", "dynamic"}, {"factor", 2.5}}}}).rope.factor, 2.5);
-  const auto yarn = with("qwen3", {{"rope_parameters", {{"rope_type", "yarn"}, {"factor", 4.0}, {"rope_theta", 1e6},
-                                                         {"original_max_position_embeddings", 64}, {"beta_fast", 16},
-                                                         {"attention_factor", 1.5}, {"truncate", false}}}}).rope;
+  EXPECT_EQ(with("llama", {{"rope_scaling", {{"type", "dynamic"}, {"factor", 2.5}}}}).rope.factor,
+            2.5);
+  const auto yarn = with("qwen3", {{"rope_parameters",
+                                    {{"rope_type", "yarn"},
+                                     {"factor", 4.0},
+                                     {"rope_theta", 1e6},
+                                     {"original_max_position_embeddings", 64},
+                                     {"beta_fast", 16},
+                                     {"attention_factor", 1.5},
+                                     {"truncate", false}}}})
+                        .rope;
   EXPECT_EQ(yarn.original_max_position, 64);
   EXPECT_EQ(yarn.beta_fast, 16);
   EXPECT_EQ(yarn.beta_slow, 1);
   EXPECT_EQ(yarn.attention_factor, 1.5);
   EXPECT_FALSE(yarn.truncate);
   // without factor: context over original context
-  EXPECT_EQ(with("llama", {{"rope_scaling", {{"type", "yarn"}, {"original_max_position_embeddings", 64}}}}).rope.factor, 4);
+  EXPECT_EQ(with("llama",
+                 {{"rope_scaling", {{"type", "yarn"}, {"original_max_position_embeddings", 64}}}})
+                .rope.factor,
+            4);
 }
 
 TEST(ModelConfig, StopsWhenTwoRopeSpellingsDisagree) {
-  refuse("llama", {{"rope_theta", 1e4}, {"rope_parameters", {{"rope_theta", 1e6}}}}, {"rope_parameters.rope_theta", "disagrees"});
+  refuse("llama", {{"rope_theta", 1e4}, {"rope_parameters", {{"rope_theta", 1e6}}}},
+         {"rope_parameters.rope_theta", "disagrees"});
   refuse("llama", {{"rope_scaling", {{"rope_type", "linear"}, {"type", "dynamic"}, {"factor", 2}}}},
          {"rope_scaling.rope_type", "disagrees"});
-  refuse("llama", {{"rope_scaling", {{"rope_type", "linear"}, {"factor", 2}}}, {"rope_parameters", {{"rope_type", "default"}}}},
+  refuse("llama",
+         {{"rope_scaling", {{"rope_type", "linear"}, {"factor", 2}}},
+          {"rope_parameters", {{"rope_type", "default"}}}},
          {"rope_scaling", "disagrees"});
-  refuse("llama", {{"rope_scaling", {{"rope_type", "linear"}, {"factor", 2}}},
-                   {"rope_parameters", {{"rope_type", "linear"}, {"factor", 4}}}},
+  refuse("llama",
+         {{"rope_scaling", {{"rope_type", "linear"}, {"factor", 2}}},
+          {"rope_parameters", {{"rope_type", "linear"}, {"factor", 4}}}},
          {"rope_scaling", "disagrees"});
 }
 
 TEST(ModelConfig, RefusesUnusableRopes) {
-  refuse("llama", {{"rope_scaling", {{"rope_type", "longrope"}, {"factor", 2}}}}, {"rope_type", "longrope"});
-  refuse("llama", {{"rope_scaling", {{"rope_type", "linear"}}}}, {"rope_scaling.factor", "missing"});
-  refuse("llama", {{"rope_scaling", {{"rope_type", "linear"}, {"factor", 0}}}}, {"rope_scaling", "factor"});
-  refuse("llama", {{"rope_scaling", {{"rope_type", "llama3"}, {"factor", 8}}}}, {"low_freq_factor", "missing"});
-  refuse("llama", {{"rope_scaling", {{"rope_type", "llama3"}, {"factor", 8}, {"low_freq_factor", 4}, {"high_freq_factor", 4}}}},
-         {"low_freq_factor < high_freq_factor"});
+  refuse("llama", {{"rope_scaling", {{"rope_type", "longrope"}, {"factor", 2}}}},
+         {"rope_type", "longrope"});
+  refuse("llama", {{"rope_scaling", {{"rope_type", "linear"}}}},
+         {"rope_scaling.factor", "missing"});
+  refuse("llama", {{"rope_scaling", {{"rope_type", "linear"}, {"factor", 0}}}},
+         {"rope_scaling", "factor"});
+  refuse("llama", {{"rope_scaling", {{"rope_type", "llama3"}, {"factor", 8}}}},
+         {"low_freq_factor", "missing"});
+  refuse(
+      "llama",
+      {{"rope_scaling",
+        {{"rope_type", "llama3"}, {"factor", 8}, {"low_freq_factor", 4}, {"high_freq_factor", 4}}}},
+      {"low_freq_factor < high_freq_factor"});
   refuse("llama", {{"rope_theta", 0}}, {"rope_theta"});
   refuse("llama", {{"rope_theta", "1e4"}}, {"rope_theta", "expected a number"});
   refuse("llama", {{"rope_scaling", 4}}, {"rope_scaling", "expected an object"});
   refuse("llama", {{"partial_rotary_factor", 0.5}}, {"partial_rotary_factor"});
   refuse("llama", {{"rope_interleaved", true}}, {"rope_interleaved"});
-  refuse("llama", {{"rope_parameters", {{"full_attention", {{"rope_theta", 1e4}}}}}}, {"full_attention"});
+  refuse("llama", {{"rope_parameters", {{"full_attention", {{"rope_theta", 1e4}}}}}},
+         {"full_attention"});
 }
 
 TEST(ModelConfig, RefusesWhatItCannotRunByName) {
-  for (const char* type : {"smollm3", "gemma3_text", "gemma2", "qwen3_moe", "mixtral", "qwen3_5_text", "gpt2", "flashmorph_hybrid"})
+  for (const char* type : {"smollm3", "gemma3_text", "gemma2", "qwen3_moe", "mixtral",
+                           "qwen3_5_text", "gpt2", "flashmorph_hybrid"})
     refuse(type, json::object(), {type, "is not supported"});
   refuse("gemma3", {{"text_config", {{"hidden_size", 8}}}}, {"text_config"});
   refuse("qwen3", {{"num_experts", 8}}, {"num_experts"});
   refuse("qwen2", {{"use_sliding_window", true}, {"sliding_window", 64}}, {"use_sliding_window"});
   EXPECT_NO_THROW(with("qwen2", {{"use_sliding_window", false}, {"sliding_window", 64}}));
   refuse("mistral", {{"sliding_window", 4096}}, {"sliding_window"});
-  refuse("qwen3", {{"layer_types", {"full_attention", "sliding_attention"}}}, {"layer_types[1]", "sliding_attention"});
+  refuse("qwen3", {{"layer_types", {"full_attention", "sliding_attention"}}},
+         {"layer_types[1]", "sliding_attention"});
   refuse("qwen3", {{"layer_types", {"full_attention"}}}, {"layer_types", "1 entries for 2"});
   refuse("llama", {{"hidden_act", "gelu"}}, {"hidden_act", "gelu"});
   refuse("llama", {{"quantization_config", {{"bits", 4}}}}, {"quantization_config"});
 }
 
 TEST(ModelConfig, RefusesDamageNamingTheField) {
-  for (const char* field : {"num_hidden_layers", "hidden_size", "intermediate_size", "num_attention_heads", "vocab_size"}) {
+  for (const char* field : {"num_hidden_layers", "hidden_size", "intermediate_size",
+                            "num_attention_heads", "vocab_size"}) {
     refuse("llama", {{field, nullptr}}, {field, "missing"});
     refuse("llama", {{field, "8"}}, {field, "expected a whole number"});
     refuse("llama", {{field, 1.5}}, {field, "expected a whole number"});
@@ -181,7 +212,10 @@ TEST(ModelConfig, RefusesDamageNamingTheField) {
 }
 
 TEST(JsonText, StringsMayHoldBrackets) {
-  EXPECT_EQ(parse_json("{\"a\":\"" + std::string(200, '[') + "\\\"" + std::string(200, '{') + "\"}", "x").size(), 1U);
+  EXPECT_EQ(
+      parse_json("{\"a\":\"" + std::string(200, '[') + "\\\"" + std::string(200, '{') + "\"}", "x")
+          .size(),
+      1U);
 }
 
 TEST(TensorTable, ListsEveryTensorOfAFamilyOnce) {

@@ -22,7 +22,8 @@ void expect_refused(Call&& call, const std::vector<std::string>& words) {
     EXPECT_EQ(e.stage(), "load");
     EXPECT_EQ(e.message().find('\n'), std::string::npos) << e.message();
     EXPECT_LT(e.message().size(), size_t{2000});
-    for (const auto& word : words) EXPECT_NE(e.message().find(word), std::string::npos) << word << " in: " << e.message();
+    for (const auto& word : words)
+      EXPECT_NE(e.message().find(word), std::string::npos) << word << " in: " << e.message();
   }
 }
 

@@ -31,7 +31,8 @@ std::string file_of(const std::string& header, size_t data) {
 }
 
 std::string entry(const std::string& dtype, const std::string& shape, const std::string& offsets) {
-  return "{\"dtype\":\"" + dtype + "\",\"shape\":[" + shape + "],\"data_offsets\":[" + offsets + "]}";
+  return "{\"dtype\":\"" + dtype + "\",\"shape\":[" + shape + "],\"data_offsets\":[" + offsets +
+         "]}";
 }
 
 SafetensorsHeader parse(const std::string& bytes) {
@@ -48,9 +49,10 @@ void refuse_header(const std::string& header, size_t data, const std::vector<std
 }
 
 TEST(SafetensorsHeader, ReadsAnyOrderScalarsEmptyTensorsAndPadding) {
-  const auto header = parse(file_of("{\"b\":" + entry("I64", "", "4,12") + ",\"a\":" + entry("BF16", "2,1", "0,4") +
-                                        ",\"e\":" + entry("F32", "3,0", "4,4") + ",\"__metadata__\":{\"k\":\"v\"}}   ",
-                                    12));
+  const auto header = parse(
+      file_of("{\"b\":" + entry("I64", "", "4,12") + ",\"a\":" + entry("BF16", "2,1", "0,4") +
+                  ",\"e\":" + entry("F32", "3,0", "4,4") + ",\"__metadata__\":{\"k\":\"v\"}}   ",
+              12));
   ASSERT_EQ(header.entries.size(), 3U);
   EXPECT_EQ(header.entries.at("a").begin, header.data_offset);
   EXPECT_EQ(header.entries.at("b").end, header.data_offset + 12);
@@ -86,18 +88,24 @@ TEST(SafetensorsHeader, RefusesHolesOverlapsAndWrongSizes) {
   refuse_header(two("1,5", "5,9"), 9, {"\"a\".data_offsets", "hole"});
   refuse_header(two("0,4", "4,8"), 7, {"\"b\".data_offsets", "outside"});
   refuse_header(two("4,0", "4,8"), 8, {"\"a\".data_offsets"});
-  refuse_header("{\"a\":" + entry("F32", "3", "0,8") + "}", 8, {"\"a\".data_offsets", "8 bytes for a tensor of 12"});
+  refuse_header("{\"a\":" + entry("F32", "3", "0,8") + "}", 8,
+                {"\"a\".data_offsets", "8 bytes for a tensor of 12"});
 }
 
 TEST(SafetensorsHeader, RefusesOverflowingShapes) {
-  for (const char* shape : {"4611686018427387904,4", "9223372036854775807,9223372036854775807", "3037000500,3037000500,8"})
+  for (const char* shape : {"4611686018427387904,4", "9223372036854775807,9223372036854775807",
+                            "3037000500,3037000500,8"})
     refuse_header("{\"a\":" + entry("F32", shape, "0,16") + "}", 16, {"\"a\".shape", "overflows"});
-  refuse_header("{\"a\":" + entry("F32", "18446744073709551615", "0,16") + "}", 16, {"\"a\".shape", "too large"});
+  refuse_header("{\"a\":" + entry("F32", "18446744073709551615", "0,16") + "}", 16,
+                {"\"a\".shape", "too large"});
   refuse_header("{\"a\":" + entry("F32", "99999999999999999999999", "0,16") + "}", 16, {"\"a\""});
   refuse_header("{\"a\":" + entry("F32", "-1", "0,16") + "}", 16, {"\"a\"", "negative"});
-  refuse_header("{\"a\":" + entry("F32", "1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1", "0,4") + "}", 4, {"\"a\".shape", "dimensions"});
-  refuse_header("{\"a\":" + entry("F32", "1", "0,18446744073709551615") + "}", 4, {"\"a\".data_offsets"});
-  refuse_header("{\"a\":" + entry("F32", "1", "9223372036854775804,9223372036854775807") + "}", 4, {"\"a\".data_offsets"});
+  refuse_header("{\"a\":" + entry("F32", "1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1", "0,4") + "}", 4,
+                {"\"a\".shape", "dimensions"});
+  refuse_header("{\"a\":" + entry("F32", "1", "0,18446744073709551615") + "}", 4,
+                {"\"a\".data_offsets"});
+  refuse_header("{\"a\":" + entry("F32", "1", "9223372036854775804,9223372036854775807") + "}", 4,
+                {"\"a\".data_offsets"});
 }
 
 TEST(SafetensorsHeader, RefusesWrongFields) {
@@ -105,12 +113,15 @@ TEST(SafetensorsHeader, RefusesWrongFields) {
   refuse_header("{\"a\":" + one + ",\"a\":" + one + "}", 1, {"\"a\"", "twice"});
   refuse_header("{\"a\":" + entry("Q4", "1", "0,1") + "}", 1, {"\"a\".dtype", "Q4"});
   refuse_header("{\"a\":" + entry("F32", "1.5", "0,4") + "}", 4, {"\"a\"", "fraction"});
-  refuse_header("{\"a\":" + entry("F32", "1", "0,4,8") + "}", 4, {"\"a\".data_offsets", "3 numbers"});
+  refuse_header("{\"a\":" + entry("F32", "1", "0,4,8") + "}", 4,
+                {"\"a\".data_offsets", "3 numbers"});
   refuse_header("{\"a\":" + entry("F32", "[1]", "0,4") + "}", 4, {"m.safetensors"});
   refuse_header("{\"a\":{\"dtype\":\"U8\",\"shape\":[1]}}", 1, {"\"a\".data_offsets", "missing"});
   refuse_header("{\"a\":{\"shape\":[1],\"data_offsets\":[0,1]}}", 1, {"\"a\".dtype", "missing"});
-  refuse_header("{\"a\":{\"dtype\":\"U8\",\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]}}", 1, {"\"a\".dtype", "twice"});
-  refuse_header("{\"a\":{\"dtype\":\"U8\",\"shape\":[1],\"shape\":[1],\"data_offsets\":[0,1]}}", 1, {"\"a\".shape", "twice"});
+  refuse_header("{\"a\":{\"dtype\":\"U8\",\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]}}",
+                1, {"\"a\".dtype", "twice"});
+  refuse_header("{\"a\":{\"dtype\":\"U8\",\"shape\":[1],\"shape\":[1],\"data_offsets\":[0,1]}}", 1,
+                {"\"a\".shape", "twice"});
   refuse_header("{\"a\":{\"dtype\":8,\"shape\":[1],\"data_offsets\":[0,1]}}", 1, {"\"a\""});
   refuse_header("{\"a\":null}", 0, {"\"a\"", "null"});
   refuse_header("{\"a\":[]}", 0, {"\"a\""});
@@ -119,7 +130,8 @@ TEST(SafetensorsHeader, RefusesWrongFields) {
   refuse_header("{\"__metadata__\":{\"k\":{}}}", 0, {"__metadata__"});
   refuse_header("{\"__metadata__\":{\"k\":\"a\",\"k\":\"b\"}}", 0, {"__metadata__", "twice"});
   refuse_header("{\"a\\u0000b\":" + one + "}", 1, {"a\\x00b", "NUL"});
-  refuse_header("{\"" + std::string(1 << 16, 'n') + "\":" + one + "}", 1, {"a name of 65536 bytes"});
+  refuse_header("{\"" + std::string(1 << 16, 'n') + "\":" + one + "}", 1,
+                {"a name of 65536 bytes"});
   refuse_header("{\"a\":" + one + "} x", 1, {"not valid JSON"});
   refuse_header("{\"a\":" + std::string(100000, '[') + "}", 0, {"nested deeper"});
   refuse_header(std::string("{\0}", 3), 0, {"not valid JSON"});
@@ -128,7 +140,8 @@ TEST(SafetensorsHeader, RefusesWrongFields) {
 TEST(SafetensorsFile, MapsWithoutCopyAndKeepsTheMapAlive) {
   const TemporaryFolder folder;
   const auto values = at::arange(24, at::kFloat).view({2, 3, 4});
-  write_safetensors(folder.path() / "m.safetensors", {{"a", values}, {"b", at::full({3}, 7, at::kByte)}}, {});
+  write_safetensors(folder.path() / "m.safetensors",
+                    {{"a", values}, {"b", at::full({3}, 7, at::kByte)}}, {});
   at::Tensor kept;
   {
     const SafetensorsFile file(folder.path() / "m.safetensors");
@@ -142,13 +155,15 @@ TEST(SafetensorsFile, MapsWithoutCopyAndKeepsTheMapAlive) {
 
 TEST(SafetensorsFile, CopiesMisalignedData) {
   const TemporaryFolder folder;
-  const std::string header = "{\"a\":" + entry("F32", "3", "1,13") + ",\"u\":" + entry("U8", "1", "0,1") + "}";
+  const std::string header =
+      "{\"a\":" + entry("F32", "3", "1,13") + ",\"u\":" + entry("U8", "1", "0,1") + "}";
   std::string bytes = file_of(header, 1);
   const float values[] = {1.5F, -2.0F, 3.25F};
   bytes.append(reinterpret_cast<const char*>(values), sizeof(values));
   const SafetensorsFile file(folder.write("m.safetensors", bytes));
   EXPECT_TRUE(at::equal(file.tensor("a"), at::tensor({1.5F, -2.0F, 3.25F})));
-  EXPECT_TRUE(at::equal(file.tensor("a", at::kBFloat16, at::kCPU), at::tensor({1.5F, -2.0F, 3.25F}).to(at::kBFloat16)));
+  EXPECT_TRUE(at::equal(file.tensor("a", at::kBFloat16, at::kCPU),
+                        at::tensor({1.5F, -2.0F, 3.25F}).to(at::kBFloat16)));
 }
 
 TEST(SafetensorsFile, ReadsWhatTheReferenceWriterWrote) {
@@ -160,7 +175,8 @@ TEST(SafetensorsFile, ReadsWhatTheReferenceWriterWrote) {
 
 TEST(SafetensorsFile, RefusesWhatIsNotAFile) {
   const TemporaryFolder folder;
-  expect_refused([&] { SafetensorsFile(folder.path() / "none.safetensors"); }, {"none.safetensors", "no such file"});
+  expect_refused([&] { SafetensorsFile(folder.path() / "none.safetensors"); },
+                 {"none.safetensors", "no such file"});
   expect_refused([&] { SafetensorsFile{folder.path()}; }, {"not a regular file"});
   expect_refused([&] { SafetensorsFile("/dev/zero"); }, {"not a regular file"});
 }
@@ -168,8 +184,10 @@ TEST(SafetensorsFile, RefusesWhatIsNotAFile) {
 TEST(WriteSafetensors, EveryDtypeComesBack) {
   const TemporaryFolder folder;
   std::vector<std::pair<std::string, at::Tensor>> tensors;
-  for (const auto type : {at::kFloat, at::kHalf, at::kBFloat16, at::kDouble, at::kLong, at::kInt, at::kShort, at::kChar, at::kByte, at::kBool})
-    tensors.emplace_back(std::string("t.") + at::toString(type), at::arange(6).remainder(2).to(type).view({2, 3}).t());
+  for (const auto type : {at::kFloat, at::kHalf, at::kBFloat16, at::kDouble, at::kLong, at::kInt,
+                          at::kShort, at::kChar, at::kByte, at::kBool})
+    tensors.emplace_back(std::string("t.") + at::toString(type),
+                         at::arange(6).remainder(2).to(type).view({2, 3}).t());
   tensors.emplace_back("scalar", at::scalar_tensor(2.5));
   tensors.emplace_back("empty", at::empty({0, 4}));
   write_safetensors(folder.path() / "m.safetensors", tensors, {{"a", "b\"\n"}});
@@ -179,8 +197,11 @@ TEST(WriteSafetensors, EveryDtypeComesBack) {
     EXPECT_TRUE(at::equal(file.tensor(name), tensor)) << name;
   }
   EXPECT_EQ(file.metadata().at("a"), "b\"\n");
-  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder.path()), {}), 1);  // no temporary file left
-  EXPECT_THROW(write_safetensors(folder.path() / "n", {{"x", at::ones({1})}, {"x", at::ones({1})}}, {}), Error);
+  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder.path()), {}),
+            1);  // no temporary file left
+  EXPECT_THROW(
+      write_safetensors(folder.path() / "n", {{"x", at::ones({1})}, {"x", at::ones({1})}}, {}),
+      Error);
 }
 
 TEST(WriteSafetensors, AFullDiskLeavesTheOldFile) {

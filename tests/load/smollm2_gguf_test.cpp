@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The real SmolLM2-135M-Instruct Q4_1 file, when FLASHMORPH_SMOLLM2_GGUF names it or it lies among the test data
-// that packaging/fetch_test_data fetches.
+// The real SmolLM2-135M-Instruct Q4_1 file, when FLASHMORPH_SMOLLM2_GGUF names it or it lies among
+// the test data that packaging/fetch_test_data fetches.
 #include <cstdlib>
 #include <fstream>
 
@@ -18,7 +18,8 @@ std::filesystem::path smollm2() {
   if (const char* named = std::getenv("FLASHMORPH_SMOLLM2_GGUF")) return named;
   const std::filesystem::path file = "smollm2/SmolLM2-135M-Instruct.Q4_1.gguf";
   if (const char* given = std::getenv("FLASHMORPH_TEST_DATA")) return given / file;
-  if (const char* cache = std::getenv("XDG_CACHE_HOME")) return std::filesystem::path(cache) / "flashmorph/test-data" / file;
+  if (const char* cache = std::getenv("XDG_CACHE_HOME"))
+    return std::filesystem::path(cache) / "flashmorph/test-data" / file;
   const char* home = std::getenv("HOME");
   return std::filesystem::path(home == nullptr ? "." : home) / ".cache/flashmorph/test-data" / file;
 }
@@ -26,7 +27,8 @@ std::filesystem::path smollm2() {
 TEST(SmolLm2Gguf, HoldsWhatTheFactsSay) {
   const auto path = smollm2();
   if (!std::filesystem::exists(path)) GTEST_SKIP() << "all of it: the model is not here";
-  const auto facts = nlohmann::json::parse(std::ifstream(TEST_DATA_DIR "/golden/smollm2/facts.json"));
+  const auto facts =
+      nlohmann::json::parse(std::ifstream(TEST_DATA_DIR "/golden/smollm2/facts.json"));
   const GgufFile file(path);
   EXPECT_EQ(file.metadata().size(), facts["gguf"]["keys"].get<size_t>());
   EXPECT_EQ(file.contents().data_offset, facts["gguf"]["data_offset"].get<uint64_t>());

@@ -349,13 +349,17 @@ TEST_F(RecorderTest, KilledFiftyTimesInTheMiddleOfCommits) {
       }
     }
     close(channel[1]);
-    std::this_thread::sleep_for(std::chrono::microseconds(5000 + random() % 40000));
+    // Once it has committed, however slow the machine is.
+    int64_t safe = had, one = 0;
+    ASSERT_EQ(read(channel[0], &one, sizeof one), static_cast<ssize_t>(sizeof one))
+        << "round " << round;
+    safe = one;
+    std::this_thread::sleep_for(std::chrono::microseconds(random() % 30000));
     kill(child, SIGKILL);
     int status = 0;
     waitpid(child, &status, 0);
     ASSERT_TRUE(WIFSIGNALED(status))
         << "round " << round << ": the writer ended by itself with " << WEXITSTATUS(status);
-    int64_t safe = had, one = 0;
     while (read(channel[0], &one, sizeof one) == sizeof one) safe = one;
     close(channel[0]);
 
@@ -372,7 +376,7 @@ TEST_F(RecorderTest, KilledFiftyTimesInTheMiddleOfCommits) {
     beyond_commit += rows > safe ? 1 : 0;
     had = rows;
   }
-  EXPECT_GT(had, 100);         // it did write between the kills
+  EXPECT_GE(had, 50);          // every round committed something new
   EXPECT_GT(with_journal, 0);  // and some rows came from the journal
   EXPECT_GT(beyond_commit, 0);
 }

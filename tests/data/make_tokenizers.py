@@ -6,6 +6,7 @@
     python make_tokenizers.py build qwen2   qwen.tiktoken                    OUT/tokenizer.json
     python make_tokenizers.py build llama3  tokenizer.model                  OUT/tokenizer.json
     python make_tokenizers.py golden NAME OUT/tokenizer.json NAME.json
+    python make_tokenizers.py random NAME OUT/tokenizer.json OUT/random.json   # 1500 random strings, every kind of character
     python make_tokenizers.py check  NAME.json OUT/tokenizer.json     # exit 1 on any difference
 
 packaging/fetch_test_data fetches the inputs. Needs `tokenizers`; `gguf` for smollm2. The demo tokenizer's golden file is
@@ -146,9 +147,31 @@ CASES = [
 ]
 
 
-def encode_all(tok):
+def random_cases(tok):
+    """Strings of pieces that pre-tokenizers treat differently, then the characters of Unicode 14, each between letters."""
+    import random
+    rng = random.Random(20)
+    assigned = [chr(c) for c in range(0x110000) if unicodedata.category(chr(c)) not in ("Cn", "Cs", "Co")]
+    spaces = [c for c in assigned if c.isspace()] + ["\u180e", "\u200b", "\ufeff"]
+    marks = [c for c in assigned if unicodedata.category(c)[0] == "M"]
+    numbers = [c for c in assigned if unicodedata.category(c)[0] == "N"]
+    odd = [c for c in assigned if unicodedata.normalize("NFC", unicodedata.normalize("NFD", c)) != c]
+    specials = [t.content for t in tok.get_added_tokens_decoder().values()]
+    kinds = [lambda: rng.choice(" \n\t\r'"), lambda: rng.choice("abcdesTxyz") * rng.randint(1, 3), lambda: rng.choice("0123456789"),
+             lambda: rng.choice(spaces), lambda: rng.choice(marks), lambda: rng.choice(numbers), lambda: rng.choice(odd),
+             lambda: rng.choice(assigned), lambda: rng.choice(specials), lambda: rng.choice(specials)[:rng.randint(1, 9)],
+             lambda: rng.choice(["'s", "'LL", "'re", "\u2019s", "'\u017f", "\r\n", " the", "ing", "...", "();", "\u1100\u1161\u11a8", "  "])]
+    cases = [(f"random {i}", "".join(rng.choice(kinds)() for _ in range(rng.randint(1, 24)))) for i in range(1500)]
+    # ideographs and syllables are alike: one in fifty
+    swept = [c for i, c in enumerate(assigned) if i % 50 == 0 or ord(c) < 0x3400 or unicodedata.category(c) != "Lo"]
+    for start in range(0, len(swept), 64):
+        cases.append((f"from U+{ord(swept[start]):04X}", "".join(f"a{c}b {c}1" for c in swept[start:start + 64])))
+    return cases
+
+
+def encode_all(tok, cases=CASES):
     rows = []
-    for name, text in CASES:
+    for name, text in cases:
         tok.encode_special_tokens = False
         ids = tok.encode(text, add_special_tokens=False).ids
         with_bos = tok.encode(text, add_special_tokens=True).ids
@@ -175,7 +198,7 @@ def main():
         tok.save(out)
         m = json.loads(tok.to_str())["model"]
         print(f"{name}: {tok.get_vocab_size(with_added_tokens=True)} tokens, {len(m['merges'])} merges -> {out}")
-    elif len(sys.argv) == 5 and sys.argv[1] == "golden":
+    elif len(sys.argv) == 5 and sys.argv[1] in ("golden", "random"):
         _, _, name, src, out = sys.argv
         import tokenizers
         tok = Tokenizer.from_file(src)
@@ -185,10 +208,11 @@ def main():
                 "ignore_merges": j["model"]["ignore_merges"], "unk_token": j["model"]["unk_token"],
                 "normalizer": j["normalizer"], "pre_tokenizer": j["pre_tokenizer"], "post_processor": j["post_processor"],
                 "added_tokens": [[t["id"], t["content"]] for t in j["added_tokens"] if "reserved" not in t["content"]]}
+        cases = random_cases(tok) if sys.argv[1] == "random" else CASES
         with open(out, "w") as f:
             f.write(json.dumps(head, ensure_ascii=True, indent=1)[:-2] + ',\n "cases": [\n  ')
-            f.write(",\n  ".join(json.dumps(r, ensure_ascii=True) for r in encode_all(tok)) + "\n ]\n}\n")
-        print(f"wrote {out}: {len(CASES)} cases, {os.path.getsize(out)} bytes")
+            f.write(",\n  ".join(json.dumps(r, ensure_ascii=True) for r in encode_all(tok, cases)) + "\n ]\n}\n")
+        print(f"wrote {out}: {len(cases)} cases, {os.path.getsize(out)} bytes")
     elif len(sys.argv) == 4 and sys.argv[1] == "check":
         want = json.load(open(sys.argv[2]))["cases"]
         got = encode_all(Tokenizer.from_file(sys.argv[3]))

@@ -33,7 +33,9 @@ inline void expect_golden(const Tokenizer& tokenizer, const std::filesystem::pat
     auto other = [&](const char* key) { return row.contains(key) ? row[key].get<TokenIds>() : ids; };
     EXPECT_EQ(tokenizer.encode(text), ids) << name;
     EXPECT_EQ(tokenizer.encode(text, {.specials_as_text = true}), other("ids_specials_as_text")) << name;
-    if (post_processor) EXPECT_EQ(tokenizer.encode(text, {.add_special = true}), other("ids_with_bos")) << name;
+    if (post_processor) {
+      EXPECT_EQ(tokenizer.encode(text, {.add_special = true}), other("ids_with_bos")) << name;
+    }
     EXPECT_EQ(tokenizer.decode(ids), row.contains("decoded") ? row["decoded"].get<std::string>() : text) << name;
   }
 }

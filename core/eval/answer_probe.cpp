@@ -10,8 +10,8 @@
 
 namespace flashmorph {
 
-std::vector<TrialResult> trials_of_rows(const Teacher& teacher, const PromptBatch& batch, const at::Tensor& states,
-                                        const StopFlag* stop) {
+std::vector<TrialResult> trials_of_rows(const Teacher& teacher, const PromptBatch& batch,
+                                        const at::Tensor& states, const StopFlag* stop) {
   const RowScores rows = score_rows(teacher, states, batch.labels, {}, stop);
   const double* nll = rows.nll_nats.const_data_ptr<double>();
   const bool* right = rows.right.const_data_ptr<bool>();
@@ -35,9 +35,11 @@ std::vector<TrialResult> trials_of_rows(const Teacher& teacher, const PromptBatc
 AnswerProbe::AnswerProbe(const MorphModel& model, const std::vector<Sample>& prompts)
     : model_(model), prompts_(prompts.size()) {
   const Teacher& teacher = model.teacher();
-  for (const std::vector<size_t>& group : group_prompts(prompts, teacher.config(), batch_tokens(teacher)))
+  for (const std::vector<size_t>& group :
+       group_prompts(prompts, teacher.config(), batch_tokens(teacher)))
     batches_.push_back(make_prompt_batch(prompts, group, teacher));
-  for (const Sample& prompt : prompts) answers_.push_back(static_cast<int64_t>(prompt.answer.size()));
+  for (const Sample& prompt : prompts)
+    answers_.push_back(static_cast<int64_t>(prompt.answer.size()));
 }
 
 int64_t AnswerProbe::tokens() const {
@@ -46,8 +48,10 @@ int64_t AnswerProbe::tokens() const {
   return total;
 }
 
-std::vector<std::vector<TrialResult>> AnswerProbe::trials(const std::vector<LayerPlan>& plans, SweepCost* cost,
-                                                          const SweepProgress& progress, const StopFlag* stop) const {
+std::vector<std::vector<TrialResult>> AnswerProbe::trials(const std::vector<LayerPlan>& plans,
+                                                          SweepCost* cost,
+                                                          const SweepProgress& progress,
+                                                          const StopFlag* stop) const {
   std::vector<std::vector<TrialResult>> results(plans.size(), std::vector<TrialResult>(prompts_));
   const auto total = static_cast<int64_t>(plans.size() * batches_.size());
   int64_t done = 0;
@@ -57,7 +61,8 @@ std::vector<std::vector<TrialResult>> AnswerProbe::trials(const std::vector<Laye
       for (size_t b = 0; b < trials.size(); ++b) {
         if (!std::isfinite(trials[b].nll_nats))
           throw Error("eval", ErrorCode::non_finite,
-                      fmt::format("the answer loss of plan {} is not finite on prompt {}", plans[p].to_string(), batch.prompt[b]),
+                      fmt::format("the answer loss of plan {} is not finite on prompt {}",
+                                  plans[p].to_string(), batch.prompt[b]),
                       "check the branches of this plan (align) or use float32");
         results[p][batch.prompt[b]] = trials[b];
       }
@@ -70,7 +75,8 @@ std::vector<std::vector<TrialResult>> AnswerProbe::trials(const std::vector<Laye
 }
 
 std::vector<AnswerScore> AnswerProbe::scores(const std::vector<LayerPlan>& plans, SweepCost* cost,
-                                             const SweepProgress& progress, const StopFlag* stop) const {
+                                             const SweepProgress& progress,
+                                             const StopFlag* stop) const {
   std::vector<AnswerScore> means;
   for (const std::vector<TrialResult>& one : trials(plans, cost, progress, stop)) {
     AnswerScore mean;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A fixed set of prompts with answers, asked of many layer plans: score, hit and answer NLL as method 6 defines them.
+// A fixed set of prompts with answers, asked of many layer plans: score, hit and answer NLL as
+// method 6 defines them.
 #pragma once
 
 #include <functional>
@@ -37,13 +38,16 @@ class AnswerProbe {
   size_t prompts() const { return prompts_; }
   int64_t tokens() const;  ///< of the prompts, without padding
 
-  /// Results in the order of `plans`, each in the order of the prompts. Plans share prefixes (sweep_plans). cost is added to.
-  /// Throws Error(stopped), Error(non_finite) naming the plan.
-  std::vector<std::vector<TrialResult>> trials(const std::vector<LayerPlan>& plans, SweepCost* cost = nullptr,
-                                               const SweepProgress& progress = {}, const StopFlag* stop = nullptr) const;
+  /// Results in the order of `plans`, each in the order of the prompts. Plans share prefixes
+  /// (sweep_plans). cost is added to. Throws Error(stopped), Error(non_finite) naming the plan.
+  std::vector<std::vector<TrialResult>> trials(const std::vector<LayerPlan>& plans,
+                                               SweepCost* cost = nullptr,
+                                               const SweepProgress& progress = {},
+                                               const StopFlag* stop = nullptr) const;
   /// Means of the same.
   std::vector<AnswerScore> scores(const std::vector<LayerPlan>& plans, SweepCost* cost = nullptr,
-                                  const SweepProgress& progress = {}, const StopFlag* stop = nullptr) const;
+                                  const SweepProgress& progress = {},
+                                  const StopFlag* stop = nullptr) const;
 
   const std::vector<PromptBatch>& batches() const { return batches_; }
 
@@ -55,7 +59,7 @@ class AnswerProbe {
 };
 
 /// The outcomes of one batch from its answer rows' states: [n, D].
-std::vector<TrialResult> trials_of_rows(const Teacher& teacher, const PromptBatch& batch, const at::Tensor& states,
-                                        const StopFlag* stop = nullptr);
+std::vector<TrialResult> trials_of_rows(const Teacher& teacher, const PromptBatch& batch,
+                                        const at::Tensor& states, const StopFlag* stop = nullptr);
 
 }  // namespace flashmorph

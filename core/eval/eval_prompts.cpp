@@ -21,7 +21,8 @@ int number(const std::string& name, const std::string& text) {
   int value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   if (error != std::errc() || end != text.data() + text.size() || value < 1)
-    refuse(fmt::format("strings.{} is \"{}\"", name, text.substr(0, 20)), "give a positive whole number");
+    refuse(fmt::format("strings.{} is \"{}\"", name, text.substr(0, 20)),
+           "give a positive whole number");
   return value;
 }
 
@@ -47,10 +48,12 @@ PasskeyOptions passkey_options(const Tokenizer& tokenizer, const EvalSet& set) {
       std::istringstream words(text);
       options.words.clear();
       for (std::string word; words >> word;) options.words.push_back(word);
-      if (options.words.empty()) refuse("strings.words holds no word", "give words separated by blanks");
+      if (options.words.empty())
+        refuse("strings.words holds no word", "give words separated by blanks");
     } else
-      refuse(fmt::format("a passkey task has no string \"{}\"", name.substr(0, 40)),
-             "strings are open, needle, separator, close, question, words, passkeys, passkey_words");
+      refuse(
+          fmt::format("a passkey task has no string \"{}\"", name.substr(0, 40)),
+          "strings are open, needle, separator, close, question, words, passkeys, passkey_words");
   }
   return options;
 }
@@ -78,15 +81,19 @@ NeedleOptions needle_options(const EvalSet& set) {
 
 }  // namespace
 
-EvalPrompts::EvalPrompts(const Tokenizer& tokenizer, const TextSource& background, const EvalSet& set) : set_(set) {
+EvalPrompts::EvalPrompts(const Tokenizer& tokenizer, const TextSource& background,
+                         const EvalSet& set)
+    : set_(set) {
   if (set_.lengths.empty() || set_.depths.empty() || set_.trials < 1)
     refuse("the eval set has no cells", "give lengths, depths and trials");
   if (set_.task == "passkey")
-    passkeys_ = std::make_unique<PasskeyData>(tokenizer, passkey_options(tokenizer, set_), background, set_.seed);
+    passkeys_ = std::make_unique<PasskeyData>(tokenizer, passkey_options(tokenizer, set_),
+                                              background, set_.seed);
   else if (set_.task == "needle")
     needles_ = std::make_unique<NeedleData>(tokenizer, needle_options(set_), background, set_.seed);
   else
-    refuse(fmt::format("there is no task \"{}\"", set_.task.substr(0, 40)), "tasks are passkey and needle");
+    refuse(fmt::format("there is no task \"{}\"", set_.task.substr(0, 40)),
+           "tasks are passkey and needle");
 }
 
 Sample EvalPrompts::prompt(int length_index, int depth_index, int trial) const {

@@ -12,11 +12,13 @@ namespace flashmorph {
 
 class EvalPrompts {
  public:
-  /// Borrows the background. Passkeys are made small enough for the shortest length (PasskeyOptions::for_length), so that every
-  /// length asks the same. set.strings, each a text, may replace
-  ///   passkey: open, needle, separator, close, question, words (blank-separated), passkeys, passkey_words (decimal numbers);
-  ///   needle:  prompt, needle, question, stub, kind.
-  /// Throws Error(bad_request) naming an unknown task or string, or when the shortest length leaves no background.
+  /// Borrows the background. Passkeys are made small enough for the shortest length
+  /// (PasskeyOptions::for_length), so that every length asks the same. set.strings, each a text,
+  /// may replace
+  ///   passkey: open, needle, separator, close, question, words (blank-separated), passkeys,
+  ///   passkey_words (decimal numbers); needle:  prompt, needle, question, stub, kind.
+  /// Throws Error(bad_request) naming an unknown task or string, or when the shortest length leaves
+  /// no background.
   EvalPrompts(const Tokenizer& tokenizer, const TextSource& background, const EvalSet& set);
 
   /// Trial `trial` at lengths[length_index], depths[depth_index]: exactly that many tokens.

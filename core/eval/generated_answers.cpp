@@ -12,15 +12,18 @@ namespace flashmorph {
 
 namespace {
 
-// Runs ids [B, T] through the model after what the cache holds, in pieces; returns the last token's states [B, D].
-at::Tensor extend(const MorphModel& model, const at::Tensor& ids, const LayerPlan& plan, Cache& cache, const StopFlag* stop) {
+// Runs ids [B, T] through the model after what the cache holds, in pieces; returns the last token's
+// states [B, D].
+at::Tensor extend(const MorphModel& model, const at::Tensor& ids, const LayerPlan& plan,
+                  Cache& cache, const StopFlag* stop) {
   const int64_t B = ids.size(0), T = ids.size(1);
   // A piece goes through all layers before the flag is read again.
-  const int64_t piece =
-      std::max<int64_t>(64, step_tokens(model.teacher(), cache.length + T) / (B * model.layers()) / 64 * 64);
+  const int64_t piece = std::max<int64_t>(
+      64, step_tokens(model.teacher(), cache.length + T) / (B * model.layers()) / 64 * 64);
   at::Tensor last;
   for (int64_t first = 0; first < T; first += piece) {
-    if (stop && stop->is_set()) throw Error("eval", ErrorCode::stopped, "the evaluation was stopped");
+    if (stop && stop->is_set())
+      throw Error("eval", ErrorCode::stopped, "the evaluation was stopped");
     const int64_t n = std::min(piece, T - first);
     last = model.states(ids.narrow(1, first, n), plan, &cache).select(1, -1);
   }
@@ -41,21 +44,24 @@ std::vector<std::pair<int64_t, int64_t>> runs_of(const std::vector<int64_t>& pos
 
 }  // namespace
 
-std::vector<GeneratedAnswer> generate_answers(const MorphModel& model, const LayerPlan& plan, const std::vector<Sample>& prompts,
+std::vector<GeneratedAnswer> generate_answers(const MorphModel& model, const LayerPlan& plan,
+                                              const std::vector<Sample>& prompts,
                                               const StopFlag* stop) {
   const at::NoGradGuard no_grad;
   const Teacher& teacher = model.teacher();
   std::vector<GeneratedAnswer> results(prompts.size());
   // Groups of one shape, within the batch budget.
   std::map<std::pair<size_t, std::vector<int64_t>>, std::vector<size_t>> shapes;
-  for (const std::vector<size_t>& group : group_prompts(prompts, teacher.config(), batch_tokens(teacher))) {
+  for (const std::vector<size_t>& group :
+       group_prompts(prompts, teacher.config(), batch_tokens(teacher))) {
     shapes.clear();
     for (const size_t i : group) shapes[{prompts[i].ids.size(), prompts[i].answer}].push_back(i);
     for (const auto& [shape, members] : shapes) {
       const at::Tensor ids = make_prompt_batch(prompts, members, teacher).ids;
       Cache truth(model.layers());
       for (const auto& [start, count] : runs_of(shape.second)) {
-        at::Tensor state = extend(model, ids.narrow(1, truth.length, start - truth.length), plan, truth, stop);
+        at::Tensor state =
+            extend(model, ids.narrow(1, truth.length, start - truth.length), plan, truth, stop);
         Cache cache = truth;  // tensors are never changed in place: a shallow copy branches off
         for (int64_t step = 0; step < count; ++step) {
           const at::Tensor next = teacher.logits(state).to(at::kFloat).argmax(-1);

@@ -16,7 +16,8 @@ namespace {
 
 void check_stop(const StopFlag* stop) {
   if (stop && stop->is_set())
-    throw Error("eval", ErrorCode::stopped, "the evaluation was stopped", "finished parts are kept; start it again to go on");
+    throw Error("eval", ErrorCode::stopped, "the evaluation was stopped",
+                "finished parts are kept; start it again to go on");
 }
 
 int64_t layer_weights(const ModelConfig& c) {
@@ -33,7 +34,8 @@ int common_layers(const LayerPlan& a, const LayerPlan& b) {
 void check_plan(const MorphModel& model, const LayerPlan& plan) {
   if (plan.layers != model.layers())
     throw Error("eval", ErrorCode::plan_impossible,
-                fmt::format("plan {} is for {} layers, the model has {}", plan.to_string(), plan.layers, model.layers()),
+                fmt::format("plan {} is for {} layers, the model has {}", plan.to_string(),
+                            plan.layers, model.layers()),
                 "give a plan of this model");
 }
 
@@ -41,35 +43,40 @@ void check_plan(const MorphModel& model, const LayerPlan& plan) {
 
 double layer_flops(const ModelConfig& config, int64_t B, int64_t T, bool full) {
   const double tokens = static_cast<double>(B) * static_cast<double>(T);
-  const double scores = 2.0 * tokens * static_cast<double>(T) * static_cast<double>(config.heads * config.head_dim);
+  const double scores =
+      2.0 * tokens * static_cast<double>(T) * static_cast<double>(config.heads * config.head_dim);
   return 2.0 * tokens * static_cast<double>(layer_weights(config)) + (full ? scores : 0.0);
 }
 
 int64_t step_tokens(const Teacher& teacher, int64_t context) {
   if (!teacher.device().is_cpu()) return int64_t{1} << 17;
-  // Half a second at a cautious 50 GFLOP/s for float32; low precision is emulated on many CPUs, a quarter of that.
+  // Half a second at a cautious 50 GFLOP/s for float32; low precision is emulated on many CPUs, a
+  // quarter of that.
   const double budget = teacher.dtype() == at::kFloat ? 25e9 : 6e9;
   const ModelConfig& c = teacher.config();
-  const double per_token = 2.0 * static_cast<double>(layer_weights(c)) +
-                           4.0 * static_cast<double>(context) * static_cast<double>(c.heads * c.head_dim);
+  const double per_token =
+      2.0 * static_cast<double>(layer_weights(c)) +
+      4.0 * static_cast<double>(context) * static_cast<double>(c.heads * c.head_dim);
   return std::max<int64_t>(64, static_cast<int64_t>(budget / per_token));
 }
 
-at::Tensor mixer_output(const MorphModel& model, int layer, const at::Tensor& x, const RopeTable& rope, bool full,
-                        const StopFlag* stop, int64_t piece) {
+at::Tensor mixer_output(const MorphModel& model, int layer, const at::Tensor& x,
+                        const RopeTable& rope, bool full, const StopFlag* stop, int64_t piece) {
   const int64_t B = x.size(0), T = x.size(1);
   if (piece <= 0) piece = std::max<int64_t>(64, step_tokens(model.teacher(), T) / B / 64 * 64);
   const auto mix = [&](const at::Tensor& part, const RopeTable& table, LayerCache* cache) {
     check_stop(stop);
     const at::Tensor u = model.teacher().input_norm(layer, part);
-    return full ? model.teacher().attention(layer, u, table, cache) : model.branch(layer).forward(u, table, cache);
+    return full ? model.teacher().attention(layer, u, table, cache)
+                : model.branch(layer).forward(u, table, cache);
   };
   if (piece >= T || at::GradMode::is_enabled()) return mix(x, rope, nullptr);
   LayerCache cache;
   std::vector<at::Tensor> parts;
   for (int64_t first = 0; first < T; first += piece) {
     const int64_t n = std::min(piece, T - first);
-    parts.push_back(mix(x.narrow(1, first, n), {rope.cos.narrow(0, first, n), rope.sin.narrow(0, first, n)}, &cache));
+    parts.push_back(mix(x.narrow(1, first, n),
+                        {rope.cos.narrow(0, first, n), rope.sin.narrow(0, first, n)}, &cache));
   }
   return at::cat(parts, 1);
 }
@@ -97,9 +104,10 @@ SweepCost& SweepCost::operator+=(const SweepCost& other) {
   return *this;
 }
 
-SweepCost sweep_plans(const MorphModel& model, const at::Tensor& ids, const std::vector<LayerPlan>& plans,
-                      const std::optional<RowIndex>& rows,
-                      const std::function<void(size_t, const at::Tensor&)>& visit, const StopFlag* stop) {
+SweepCost sweep_plans(const MorphModel& model, const at::Tensor& ids,
+                      const std::vector<LayerPlan>& plans, const std::optional<RowIndex>& rows,
+                      const std::function<void(size_t, const at::Tensor&)>& visit,
+                      const StopFlag* stop) {
   const at::NoGradGuard no_grad;
   const int L = model.layers();
   const int64_t B = ids.size(0), T = ids.size(1);

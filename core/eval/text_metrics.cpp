@@ -16,8 +16,10 @@ namespace {
 at::Tensor sequences(const TextSource& text, int64_t tokens, int64_t length, uint64_t seed) {
   constexpr int64_t most = int64_t{1} << 26;  // 64M tokens, half a gigabyte of ids
   if (tokens < 1 || length < 2 || tokens > most || length > most)
-    throw Error("eval", ErrorCode::bad_request, fmt::format("{} tokens of text in sequences of {} cannot be measured", tokens, length),
-                fmt::format("ask for 1 to {} tokens in sequences of at least 2", most));
+    throw Error(
+        "eval", ErrorCode::bad_request,
+        fmt::format("{} tokens of text in sequences of {} cannot be measured", tokens, length),
+        fmt::format("ask for 1 to {} tokens in sequences of at least 2", most));
   const int64_t count = (tokens + length - 1) / length;
   const at::Tensor ids = at::empty({count, length}, at::kLong);
   for (int64_t i = 0; i < count; ++i) {
@@ -29,15 +31,18 @@ at::Tensor sequences(const TextSource& text, int64_t tokens, int64_t length, uin
 
 }  // namespace
 
-TextProbe::TextProbe(const MorphModel& model, const TextSource& text, int64_t tokens, int64_t length, uint64_t seed)
+TextProbe::TextProbe(const MorphModel& model, const TextSource& text, int64_t tokens,
+                     int64_t length, uint64_t seed)
     : TextProbe(model, sequences(text, tokens, length, seed)) {}
 
 TextProbe::TextProbe(const MorphModel& model, const at::Tensor& ids) : model_(model) {
   if (ids.dim() != 2 || ids.size(0) < 1 || ids.size(1) < 2)
-    throw Error("eval", ErrorCode::bad_request, "text metrics need at least one sequence of two tokens",
+    throw Error("eval", ErrorCode::bad_request,
+                "text metrics need at least one sequence of two tokens",
                 "ask for more tokens or a greater length");
   const int64_t rows = std::max<int64_t>(1, batch_tokens(model.teacher()) / ids.size(1));
-  for (const at::Tensor& part : ids.split(rows)) batches_.push_back(part.contiguous().to(model.teacher().device()));
+  for (const at::Tensor& part : ids.split(rows))
+    batches_.push_back(part.contiguous().to(model.teacher().device()));
   reference_.resize(batches_.size());
 }
 
@@ -47,7 +52,8 @@ int64_t TextProbe::tokens() const {
   return total;
 }
 
-std::vector<TextMetrics> TextProbe::metrics(const std::vector<LayerPlan>& plans, SweepCost* cost, const SweepProgress& progress,
+std::vector<TextMetrics> TextProbe::metrics(const std::vector<LayerPlan>& plans, SweepCost* cost,
+                                            const SweepProgress& progress,
                                             const StopFlag* stop) const {
   const Teacher& teacher = model_.teacher();
   std::vector<TextMetrics> results(plans.size());
@@ -56,7 +62,9 @@ std::vector<TextMetrics> TextProbe::metrics(const std::vector<LayerPlan>& plans,
   for (size_t i = 0; i < batches_.size(); ++i) {
     const at::Tensor& ids = batches_[i];
     const int64_t T = ids.size(1);
-    const auto predicting = [&](const at::Tensor& states) { return states.narrow(1, 0, T - 1).reshape({-1, states.size(2)}); };
+    const auto predicting = [&](const at::Tensor& states) {
+      return states.narrow(1, 0, T - 1).reshape({-1, states.size(2)});
+    };
     const at::Tensor labels = ids.narrow(1, 1, T - 1).reshape(-1);
     // The teacher sorts first, and the sweep continues from its streams.
     std::vector<LayerPlan> asked = plans;
@@ -64,7 +72,8 @@ std::vector<TextMetrics> TextProbe::metrics(const std::vector<LayerPlan>& plans,
     const auto visit = [&](size_t p, const at::Tensor& states) {
       if (!reference_[i].defined() && asked[p].budget() == asked[p].layers) reference_[i] = states;
       if (p >= plans.size()) return;
-      const RowScores rows = score_rows(teacher, predicting(states), labels, predicting(reference_[i]), stop);
+      const RowScores rows =
+          score_rows(teacher, predicting(states), labels, predicting(reference_[i]), stop);
       results[p].nll_nats += rows.nll_nats.sum().item<double>();
       results[p].kl_nats += rows.kl_nats.sum().item<double>();
       results[p].tokens += labels.size(0);
@@ -85,8 +94,8 @@ std::vector<TextMetrics> TextProbe::metrics(const std::vector<LayerPlan>& plans,
   return results;
 }
 
-TextMetrics text_metrics(const MorphModel& model, const LayerPlan& plan, const TextSource& text, int64_t tokens, int64_t length,
-                         uint64_t seed, const StopFlag* stop) {
+TextMetrics text_metrics(const MorphModel& model, const LayerPlan& plan, const TextSource& text,
+                         int64_t tokens, int64_t length, uint64_t seed, const StopFlag* stop) {
   return TextProbe(model, text, tokens, length, seed).metrics({plan}, nullptr, {}, stop).front();
 }
 

@@ -31,13 +31,16 @@ std::string hash_of(const std::vector<LengthPrompts>& sets) {
   return hash.hex();
 }
 
-// Joins one batch's outcomes to the running means of a length that has seen `prompts` and `answers` before.
-void join(PlanTruthRow& row, size_t n, const PromptBatch& batch, const std::vector<TrialResult>& trials, int64_t prompts,
-          int64_t answers) {
-  double nll = row.nll_nats[n] * static_cast<double>(answers), recall = row.recall[n] * static_cast<double>(prompts);
+// Joins one batch's outcomes to the running means of a length that has seen `prompts` and `answers`
+// before.
+void join(PlanTruthRow& row, size_t n, const PromptBatch& batch,
+          const std::vector<TrialResult>& trials, int64_t prompts, int64_t answers) {
+  double nll = row.nll_nats[n] * static_cast<double>(answers),
+         recall = row.recall[n] * static_cast<double>(prompts);
   for (size_t b = 0; b < trials.size(); ++b) {
     if (!std::isfinite(trials[b].nll_nats))
-      throw Error("select", ErrorCode::non_finite, fmt::format("the answer loss of plan {} is not finite", row.plan.to_string()),
+      throw Error("select", ErrorCode::non_finite,
+                  fmt::format("the answer loss of plan {} is not finite", row.plan.to_string()),
                   "check the branches of this plan (align) or use float32");
     nll += trials[b].nll_nats * static_cast<double>(batch.first_row[b + 1] - batch.first_row[b]);
     recall += trials[b].score;
@@ -48,7 +51,8 @@ void join(PlanTruthRow& row, size_t n, const PromptBatch& batch, const std::vect
 
 }  // namespace
 
-PlanTruth evaluate_all_plans(const MorphModel& model, const std::vector<LengthPrompts>& prompts_by_length, int max_budget,
+PlanTruth evaluate_all_plans(const MorphModel& model,
+                             const std::vector<LengthPrompts>& prompts_by_length, int max_budget,
                              PlanTruth start, const std::function<void(const PlanTruth&)>& on_batch,
                              const ProgressCallback& progress, const StopFlag& stop) {
   const int L = model.layers();
@@ -61,18 +65,23 @@ PlanTruth evaluate_all_plans(const MorphModel& model, const std::vector<LengthPr
   fresh.lengths.clear();
   for (const LengthPrompts& set : prompts_by_length) {
     if (set.prompts.empty())
-      throw Error("select", ErrorCode::bad_request, fmt::format("there are no prompts of length {}", set.length),
+      throw Error("select", ErrorCode::bad_request,
+                  fmt::format("there are no prompts of length {}", set.length),
                   "give at least one prompt per length");
     probes.emplace_back(model, set.prompts);
     fresh.lengths.push_back(set.length);
     fresh.batches += static_cast<int64_t>(probes.back().batches().size());
   }
-  if (probes.empty()) throw Error("select", ErrorCode::bad_request, "there are no prompts", "give prompts of one length");
+  if (probes.empty())
+    throw Error("select", ErrorCode::bad_request, "there are no prompts",
+                "give prompts of one length");
   fresh.prompts_sha256 = hash_of(prompts_by_length);
   if (start.batches_done > 0) {
-    if (start.prompts_sha256 != fresh.prompts_sha256 || start.layers != L || start.max_budget != max_budget ||
-        start.batches != fresh.batches || start.rows.size() != plans.size())
-      throw Error("select", ErrorCode::bad_request, "the unfinished table belongs to other prompts, budgets or layers",
+    if (start.prompts_sha256 != fresh.prompts_sha256 || start.layers != L ||
+        start.max_budget != max_budget || start.batches != fresh.batches ||
+        start.rows.size() != plans.size())
+      throw Error("select", ErrorCode::bad_request,
+                  "the unfinished table belongs to other prompts, budgets or layers",
                   "start a new one");
   } else {
     const std::vector<double> zero(fresh.lengths.size(), 0.0);
@@ -91,12 +100,18 @@ PlanTruth evaluate_all_plans(const MorphModel& model, const std::vector<LengthPr
       PlanTruth next = truth;
       int64_t done = 0;
       try {
-        sweep_plans(model, batch.ids, plans, batch.rows, [&](size_t p, const at::Tensor& states) {
-          // Rows stand in the order of `plans`.
-          join(next.rows[p], n, batch, trials_of_rows(model.teacher(), batch, states, &stop), truth.prompts[n], truth.answers[n]);
-          tokens += batch.tokens;
-          if (progress) progress({"plan batches", truth.batches_done * per_batch + ++done, truth.batches * per_batch, tokens});
-        }, &stop);
+        sweep_plans(
+            model, batch.ids, plans, batch.rows,
+            [&](size_t p, const at::Tensor& states) {
+              // Rows stand in the order of `plans`.
+              join(next.rows[p], n, batch, trials_of_rows(model.teacher(), batch, states, &stop),
+                   truth.prompts[n], truth.answers[n]);
+              tokens += batch.tokens;
+              if (progress)
+                progress({"plan batches", truth.batches_done * per_batch + ++done,
+                          truth.batches * per_batch, tokens});
+            },
+            &stop);
       } catch (const Error& error) {
         if (error.code() == ErrorCode::stopped) return truth;
         throw;

@@ -7,12 +7,14 @@
 
 namespace flashmorph {
 
-Calibration::Calibration(const SelectorInput& input, const ProgressCallback& progress, const StopFlag& stop)
+Calibration::Calibration(const SelectorInput& input, const ProgressCallback& progress,
+                         const StopFlag& stop)
     : input_(input), progress_(progress), stop_(stop) {}
 
 const AnswerProbe& Calibration::answers() {
   if (input_.prompts.empty())
-    throw Error("select", ErrorCode::bad_request, "this method measures on prompts with answers, and none were given",
+    throw Error("select", ErrorCode::bad_request,
+                "this method measures on prompts with answers, and none were given",
                 "give at least one calibration prompt");
   if (!answers_) answers_ = std::make_unique<AnswerProbe>(model(), input_.prompts);
   return *answers_;
@@ -25,11 +27,15 @@ void Calibration::report(const std::string& what, int64_t done, int64_t total) c
 std::vector<AnswerScore> Calibration::answer_scores(const std::vector<LayerPlan>& plans) {
   const AnswerProbe& probe = answers();
   const auto batches = static_cast<int64_t>(probe.batches().size());
-  const int64_t planned = std::max<int64_t>(expected_plans_, plans_done_ + static_cast<int64_t>(plans.size()));
+  const int64_t planned =
+      std::max<int64_t>(expected_plans_, plans_done_ + static_cast<int64_t>(plans.size()));
   SweepCost spent;
   std::vector<AnswerScore> scores = probe.scores(
       plans, &spent,
-      [&](int64_t done, int64_t) { report("plan evaluations", plans_done_ + done / batches, planned); }, &stop_);
+      [&](int64_t done, int64_t) {
+        report("plan evaluations", plans_done_ + done / batches, planned);
+      },
+      &stop_);
   plans_done_ += static_cast<int64_t>(plans.size());
   count(static_cast<int64_t>(plans.size()), spent);
   return scores;
@@ -37,12 +43,16 @@ std::vector<AnswerScore> Calibration::answer_scores(const std::vector<LayerPlan>
 
 std::vector<TextMetrics> Calibration::text_metrics(const std::vector<LayerPlan>& plans) {
   if (!input_.text)
-    throw Error("select", ErrorCode::bad_request, "this method measures on ordinary text, and none was given",
+    throw Error("select", ErrorCode::bad_request,
+                "this method measures on ordinary text, and none was given",
                 "name a corpus for the calibration text");
-  if (!text_) text_ = std::make_unique<TextProbe>(model(), *input_.text, input_.text_tokens, input_.text_length, input_.seed);
+  if (!text_)
+    text_ = std::make_unique<TextProbe>(model(), *input_.text, input_.text_tokens,
+                                        input_.text_length, input_.seed);
   SweepCost spent;
   std::vector<TextMetrics> metrics = text_->metrics(
-      plans, &spent, [&](int64_t done, int64_t total) { report("plan batches of text", done, total); }, &stop_);
+      plans, &spent,
+      [&](int64_t done, int64_t total) { report("plan batches of text", done, total); }, &stop_);
   count(static_cast<int64_t>(plans.size()), spent);
   return metrics;
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The calibration set at work: one place where selectors measure plans, report progress and count what it cost.
+// The calibration set at work: one place where selectors measure plans, report progress and count
+// what it cost.
 #pragma once
 
 #include <memory>
@@ -16,7 +17,8 @@ class Calibration {
 
   const MorphModel& model() const { return *input_.model; }
   const StopFlag& stop() const { return stop_; }
-  /// Progress counts plans x batches against this; without it, against the plans of the call at hand.
+  /// Progress counts plans x batches against this; without it, against the plans of the call at
+  /// hand.
   void expect(int64_t plan_evaluations) { expected_plans_ = plan_evaluations; }
 
   /// The calibration prompts as batches. Throws Error(bad_request) when there are none.

@@ -2,8 +2,8 @@
 #include "core/select/exact.h"
 
 #include <algorithm>
-#include <limits>
 #include <iterator>
+#include <limits>
 #include <numeric>
 
 #include <fmt/format.h>
@@ -20,7 +20,8 @@ int64_t binomial(int n, int k) {
     // value * (n-k+i) / i is whole; take common factors out first so that only the result must fit.
     const int64_t factor = n - k + i, g = std::gcd(value, int64_t{i}), rest = i / g;
     value /= g;
-    if (value > std::numeric_limits<int64_t>::max() / (factor / rest)) return std::numeric_limits<int64_t>::max();
+    if (value > std::numeric_limits<int64_t>::max() / (factor / rest))
+      return std::numeric_limits<int64_t>::max();
     value *= factor / rest;
   }
   return value;
@@ -45,7 +46,9 @@ void check_count(int64_t count, const std::string& what) {
   if (count > kExact_limit)
     throw Error("select", ErrorCode::bad_request,
                 fmt::format("exact: {} are {} plans, the limit is {}", what,
-                            count == std::numeric_limits<int64_t>::max() ? "more than 9e18" : std::to_string(count), kExact_limit),
+                            count == std::numeric_limits<int64_t>::max() ? "more than 9e18"
+                                                                         : std::to_string(count),
+                            kExact_limit),
                 "use greedy_add or greedy_drop, or a smaller budget");
 }
 
@@ -53,7 +56,8 @@ void check_count(int64_t count, const std::string& what) {
 
 std::vector<LayerPlan> truth_plans(int layers, int max_budget) {
   if (max_budget < 1 || max_budget > layers)
-    throw Error("select", ErrorCode::plan_impossible, fmt::format("budgets up to {} do not fit {} layers", max_budget, layers),
+    throw Error("select", ErrorCode::plan_impossible,
+                fmt::format("budgets up to {} do not fit {} layers", max_budget, layers),
                 fmt::format("give a budget of 1 to {}", layers));
   int64_t count = 2;
   for (int K = 1; K <= max_budget; ++K) {
@@ -64,7 +68,8 @@ std::vector<LayerPlan> truth_plans(int layers, int max_budget) {
   std::vector<LayerPlan> plans = {LayerPlan::all_linear(layers)};
   for (int K = 1; K <= std::min(max_budget, layers - 1); ++K) {
     std::vector<LayerPlan> more = all_plans(layers, K);
-    plans.insert(plans.end(), std::make_move_iterator(more.begin()), std::make_move_iterator(more.end()));
+    plans.insert(plans.end(), std::make_move_iterator(more.begin()),
+                 std::make_move_iterator(more.end()));
   }
   plans.push_back(LayerPlan::all_full(layers));
   return plans;

@@ -48,7 +48,8 @@ SelectorResult select_greedy_add(const SelectorInput& input, Calibration& calibr
 SelectorResult select_greedy_drop(const SelectorInput& input, Calibration& calibration) {
   const int L = calibration.model().layers(), K = input.budget;
   if (input.quality_floor < 0)
-    throw Error("select", ErrorCode::bad_request, "greedy_drop: quality_floor must not be negative", "give nats, or 0 for none");
+    throw Error("select", ErrorCode::bad_request, "greedy_drop: quality_floor must not be negative",
+                "give nats, or 0 for none");
   calibration.expect((int64_t{L} * (L + 1) - int64_t{K} * (K + 1)) / 2 + 1);
   SelectorResult result;
   result.plan = LayerPlan::all_full(L);
@@ -66,7 +67,8 @@ SelectorResult select_greedy_drop(const SelectorInput& input, Calibration& calib
     size_t best = 0;
     for (size_t i = 1; i < measured.size(); ++i)
       if (measured[i].nll_nats <= measured[best].nll_nats) best = i;
-    floor_reached = input.quality_floor > 0 && measured[best].nll_nats > teacher.nll_nats + input.quality_floor;
+    floor_reached =
+        input.quality_floor > 0 && measured[best].nll_nats > teacher.nll_nats + input.quality_floor;
     if (floor_reached) break;
     dropped.push_back(result.plan.full[best]);
     path.push_back(round_of(dropped.back(), measured[best]));
@@ -75,7 +77,8 @@ SelectorResult select_greedy_drop(const SelectorInput& input, Calibration& calib
   result.score.assign(static_cast<size_t>(L), static_cast<double>(dropped.size()) + 1.0);
   for (size_t round = 0; round < dropped.size(); ++round)
     result.score[static_cast<size_t>(dropped[round])] = static_cast<double>(round) + 1.0;
-  result.detail = {{"teacher_nll_nats", teacher.nll_nats}, {"path", path}, {"floor_reached", floor_reached}};
+  result.detail = {
+      {"teacher_nll_nats", teacher.nll_nats}, {"path", path}, {"floor_reached", floor_reached}};
   return result;
 }
 

@@ -13,8 +13,8 @@ namespace flashmorph {
 
 LocalErrors local_errors(Calibration& calibration, const std::string& tokens) {
   if (tokens != "answer" && tokens != "all")
-    throw Error("select", ErrorCode::bad_request, fmt::format("local_tokens is \"{}\"", tokens.substr(0, 40)),
-                "give answer or all");
+    throw Error("select", ErrorCode::bad_request,
+                fmt::format("local_tokens is \"{}\"", tokens.substr(0, 40)), "give answer or all");
   const at::NoGradGuard no_grad;
   const MorphModel& model = calibration.model();
   const Teacher& teacher = model.teacher();
@@ -30,7 +30,8 @@ LocalErrors local_errors(Calibration& calibration, const std::string& tokens) {
     // The answer tokens themselves (rows hold the positions before them), or every real token.
     at::Tensor sequence = batch.rows.sequence, position = batch.rows.position + 1;
     if (tokens == "all") {
-      const at::Tensor real = at::arange(T, batch.ids.options()).unsqueeze(0) < batch.lengths.unsqueeze(1);
+      const at::Tensor real =
+          at::arange(T, batch.ids.options()).unsqueeze(0) < batch.lengths.unsqueeze(1);
       const at::Tensor where = real.nonzero();
       sequence = where.select(1, 0);
       position = where.select(1, 1);
@@ -41,13 +42,17 @@ LocalErrors local_errors(Calibration& calibration, const std::string& tokens) {
     for (int l = 0; l < L; ++l) {
       const at::Tensor full = mixer_output(model, l, x, rope, true, &calibration.stop());
       const at::Tensor linear = mixer_output(model, l, x, rope, false, &calibration.stop());
-      const auto chosen = [&](const at::Tensor& h) { return h.index({sequence, position}).to(at::kDouble); };
-      errors.squared[static_cast<size_t>(l)] += (chosen(linear) - chosen(full)).square().sum().item<double>();
+      const auto chosen = [&](const at::Tensor& h) {
+        return h.index({sequence, position}).to(at::kDouble);
+      };
+      errors.squared[static_cast<size_t>(l)] +=
+          (chosen(linear) - chosen(full)).square().sum().item<double>();
       norm[static_cast<size_t>(l)] += chosen(full).square().sum().item<double>();
       x = add_mlp(model, l, x + full, &calibration.stop());
       cost.flops += layer_flops(teacher.config(), B, T, true);
       ++cost.layer_passes;
-      calibration.report("layers", static_cast<int64_t>(b) * L + l + 1, static_cast<int64_t>(batches.size()) * L);
+      calibration.report("layers", static_cast<int64_t>(b) * L + l + 1,
+                         static_cast<int64_t>(batches.size()) * L);
     }
     cost.tokens += B * T;
   }
@@ -65,7 +70,9 @@ std::vector<double> closed_form_alpha(const std::vector<double>& c, double lambd
     if (lambda <= 0)
       alpha.push_back(1.0);
     else
-      alpha.push_back(one > 0 ? std::max(0.0, 1.0 - lambda * static_cast<double>(c.size()) / (2.0 * one)) : 0.0);
+      alpha.push_back(
+          one > 0 ? std::max(0.0, 1.0 - lambda * static_cast<double>(c.size()) / (2.0 * one))
+                  : 0.0);
   }
   return alpha;
 }
@@ -76,7 +83,9 @@ double closed_form_lambda(const std::vector<double>& c, double budget) {
     return std::accumulate(alpha.begin(), alpha.end(), 0.0);
   };
   // The sum falls from L at 0 to 0 at high.
-  double low = 0, high = c.empty() ? 0.0 : 2.0 * *std::max_element(c.begin(), c.end()) / static_cast<double>(c.size());
+  double low = 0, high = c.empty() ? 0.0
+                                   : 2.0 * *std::max_element(c.begin(), c.end()) /
+                                         static_cast<double>(c.size());
   for (int i = 0; i < 200; ++i) {
     const double middle = 0.5 * (low + high);
     (sum(middle) > budget ? low : high) = middle;

@@ -26,7 +26,8 @@ double mean(const std::vector<double>& values) {
 }
 
 [[noreturn]] void refuse(const std::string& where, const std::string& what) {
-  throw Error("select", ErrorCode::bad_file, fmt::format("{}: {}", where, what), "write the table again");
+  throw Error("select", ErrorCode::bad_file, fmt::format("{}: {}", where, what),
+              "write the table again");
 }
 
 // The field, of the type T exactly.
@@ -45,7 +46,8 @@ std::vector<double> numbers(const nlohmann::json& json, size_t count, const std:
   if (json.is_array())
     for (const nlohmann::json& one : json)
       if (one.is_number()) values.push_back(one.get<double>());
-  if (!json.is_array() || json.size() != count || values.size() != count) refuse(where, "a row lacks a number per length");
+  if (!json.is_array() || json.size() != count || values.size() != count)
+    refuse(where, "a row lacks a number per length");
   for (const double value : values)
     if (!std::isfinite(value)) refuse(where, "a row holds a number that is not finite");
   return values;
@@ -57,13 +59,15 @@ double PlanTruthRow::mean_nll_nats() const { return mean(nll_nats); }
 double PlanTruthRow::mean_recall() const { return mean(recall); }
 
 const PlanTruthRow* PlanTruth::find(const LayerPlan& plan) const {
-  const auto found = std::find_if(rows.begin(), rows.end(), [&](const PlanTruthRow& row) { return row.plan == plan; });
+  const auto found = std::find_if(rows.begin(), rows.end(),
+                                  [&](const PlanTruthRow& row) { return row.plan == plan; });
   return found == rows.end() ? nullptr : &*found;
 }
 
 nlohmann::json PlanTruth::to_json() const {
   nlohmann::json table = nlohmann::json::array();
-  for (const PlanTruthRow& row : rows) table.push_back({row.plan.to_string(), row.nll_nats, row.recall});
+  for (const PlanTruthRow& row : rows)
+    table.push_back({row.plan.to_string(), row.nll_nats, row.recall});
   return {{"format", kFormat},
           {"version", kVersion},
           {"layers", layers},
@@ -78,16 +82,21 @@ nlohmann::json PlanTruth::to_json() const {
           {"branches_sha256", branches_sha256},
           {"evaluation", evaluation},
           {"command", command},
-          {"columns", {"plan", "answer NLL by length, nats per token", "recall by length, share of answer tokens"}},
+          {"columns",
+           {"plan", "answer NLL by length, nats per token",
+            "recall by length, share of answer tokens"}},
           {"rows", table}};
 }
 
 PlanTruth PlanTruth::from_json(const nlohmann::json& json, const std::string& where) {
-  if (!json.is_object() || field<std::string>(json, "format", where) != kFormat) refuse(where, "not a table of plans");
+  if (!json.is_object() || field<std::string>(json, "format", where) != kFormat)
+    refuse(where, "not a table of plans");
   const int version = field<int>(json, "version", where);
   if (version > kVersion)
-    throw Error("select", ErrorCode::file_too_new,
-                fmt::format("{} has table version {}, this program reads {}", where, version, kVersion), "use a newer program");
+    throw Error(
+        "select", ErrorCode::file_too_new,
+        fmt::format("{} has table version {}, this program reads {}", where, version, kVersion),
+        "use a newer program");
   PlanTruth truth;
   truth.layers = field<int>(json, "layers", where);
   truth.max_budget = field<int>(json, "max_budget", where);
@@ -102,20 +111,28 @@ PlanTruth PlanTruth::from_json(const nlohmann::json& json, const std::string& wh
   truth.evaluation = field<nlohmann::json>(json, "evaluation", where);
   truth.command = field<std::string>(json, "command", where);
   const size_t N = truth.lengths.size();
-  if (truth.layers < 1 || truth.layers > 4096 || truth.max_budget < 1 || truth.max_budget > truth.layers)
-    refuse(where, fmt::format("{} layers with budgets up to {} are impossible", truth.layers, truth.max_budget));
-  if (N == 0 || truth.prompts.size() != N || truth.answers.size() != N) refuse(where, "lengths, prompts and answers disagree");
+  if (truth.layers < 1 || truth.layers > 4096 || truth.max_budget < 1 ||
+      truth.max_budget > truth.layers)
+    refuse(where, fmt::format("{} layers with budgets up to {} are impossible", truth.layers,
+                              truth.max_budget));
+  if (N == 0 || truth.prompts.size() != N || truth.answers.size() != N)
+    refuse(where, "lengths, prompts and answers disagree");
   const auto table = field<nlohmann::json>(json, "rows", where);
   if (!table.is_array()) refuse(where, "field rows has the wrong type");
   std::set<LayerPlan> seen;
   for (const nlohmann::json& one : table) {
-    if (!one.is_array() || one.size() != 3 || !one[0].is_string()) refuse(where, "a row is not [plan, [...], [...]]");
-    PlanTruthRow row{LayerPlan::parse(one[0].get<std::string>()), numbers(one[1], N, where), numbers(one[2], N, where)};
-    if (row.plan.layers != truth.layers) refuse(where, fmt::format("plan {} has other layers", row.plan.to_string()));
-    if (!seen.insert(row.plan).second) refuse(where, fmt::format("plan {} stands twice", row.plan.to_string()));
+    if (!one.is_array() || one.size() != 3 || !one[0].is_string())
+      refuse(where, "a row is not [plan, [...], [...]]");
+    PlanTruthRow row{LayerPlan::parse(one[0].get<std::string>()), numbers(one[1], N, where),
+                     numbers(one[2], N, where)};
+    if (row.plan.layers != truth.layers)
+      refuse(where, fmt::format("plan {} has other layers", row.plan.to_string()));
+    if (!seen.insert(row.plan).second)
+      refuse(where, fmt::format("plan {} stands twice", row.plan.to_string()));
     truth.rows.push_back(std::move(row));
   }
-  if (truth.rows.size() != truth_plans(truth.layers, truth.max_budget).size()) refuse(where, "plans are missing");
+  if (truth.rows.size() != truth_plans(truth.layers, truth.max_budget).size())
+    refuse(where, "plans are missing");
   return truth;
 }
 
@@ -161,7 +178,8 @@ std::optional<PlanRank> rank_of(const PlanTruth& truth, const LayerPlan& plan) {
       result.best = other.plan;
     }
   }
-  result.percentile = result.plans > 1 ? 100.0 * (result.plans - result.rank) / (result.plans - 1) : 100.0;
+  result.percentile =
+      result.plans > 1 ? 100.0 * (result.plans - result.rank) / (result.plans - 1) : 100.0;
   result.regret_nats = result.nll_nats - best;
   return result;
 }

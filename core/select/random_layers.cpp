@@ -9,8 +9,7 @@ namespace flashmorph {
 SelectorResult select_random(const SelectorInput& input, Calibration& calibration) {
   Random random = Random(input.seed).fork("select random");
   SelectorResult result;
-  for (int l = 0; l < calibration.model().layers(); ++l)
-    result.score.push_back(random.real());
+  for (int l = 0; l < calibration.model().layers(); ++l) result.score.push_back(random.real());
   result.plan = keep_top(result.score, input.budget);
   return result;
 }

@@ -6,8 +6,8 @@
 
 namespace flashmorph {
 
-/// Each layer draws a number in [0, 1) from the seed; the K largest are kept: every set of K layers is
-/// equally likely, and the sets of one seed are nested.
+/// Each layer draws a number in [0, 1) from the seed; the K largest are kept: every set of K layers
+/// is equally likely, and the sets of one seed are nested.
 SelectorResult select_random(const SelectorInput& input, Calibration& calibration);
 
 }  // namespace flashmorph

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// From scores to layers: the kept set of a budget; and the plans that differ from all full or all linear by one layer.
+// From scores to layers: the kept set of a budget; and the plans that differ from all full or all
+// linear by one layer.
 #pragma once
 
 #include <vector>

@@ -6,7 +6,8 @@
 
 namespace flashmorph {
 
-/// score_l = recall of the teacher - recall of the teacher with only layer l linear; recall as AnswerScore has it.
+/// score_l = recall of the teacher - recall of the teacher with only layer l linear; recall as
+/// AnswerScore has it.
 SelectorResult select_recall_drop(const SelectorInput& input, Calibration& calibration);
 
 }  // namespace flashmorph

@@ -34,15 +34,19 @@ struct Method {
 constexpr Method kMethods[] = {
     {"uniform", "evenly spaced layers from an offset", select_uniform},
     {"random", "layers drawn by the seed", select_random},
-    {"local_mse", "squared difference of branch and softmax output on the teacher's inputs", select_local_mse},
+    {"local_mse", "squared difference of branch and softmax output on the teacher's inputs",
+     select_local_mse},
     {"local_rel", "the same, relative to the softmax output", select_local_rel},
     {"swap_nll", "rise of the answer NLL when only this layer is linear", select_swap_nll},
     {"swap_kl", "KL from the teacher on text when only this layer is linear", select_swap_kl},
     {"recall_drop", "loss of recall when only this layer is linear", select_recall_drop},
     {"halo", "HALO's ratio of recall drop to control drop", select_halo},
-    {"ga_s2", "KL-LS without training: -KL from the teacher when only this layer is restored", select_ga_s2},
-    {"greedy_add", "from all linear, add the layer that helps most, rescoring each round", select_greedy_add},
-    {"greedy_drop", "from the teacher, make the least harmful layer linear, rescoring each round", select_greedy_drop},
+    {"ga_s2", "KL-LS without training: -KL from the teacher when only this layer is restored",
+     select_ga_s2},
+    {"greedy_add", "from all linear, add the layer that helps most, rescoring each round",
+     select_greedy_add},
+    {"greedy_drop", "from the teacher, make the least harmful layer linear, rescoring each round",
+     select_greedy_drop},
     {"exact", "the best of all plans of this budget", select_exact},
 };
 
@@ -59,10 +63,13 @@ nlohmann::json options_of(const SelectorInput& input) {
 }  // namespace
 
 nlohmann::json SelectorResult::to_json() const {
-  return {{"method", method},   {"score", score},           {"ranking", ranking},     {"plan", plan.to_string()},
-          {"kept", plan.full},  {"seed", seed},             {"options", options},     {"evaluations", evaluations},
-          {"tokens", tokens},   {"forwards", forwards},     {"backwards", backwards}, {"flops", flops},
-          {"seconds", seconds}, {"detail", detail}};
+  return {{"method", method},       {"score", score},
+          {"ranking", ranking},     {"plan", plan.to_string()},
+          {"kept", plan.full},      {"seed", seed},
+          {"options", options},     {"evaluations", evaluations},
+          {"tokens", tokens},       {"forwards", forwards},
+          {"backwards", backwards}, {"flops", flops},
+          {"seconds", seconds},     {"detail", detail}};
 }
 
 const std::vector<std::pair<std::string, std::string>>& selector_methods() {
@@ -74,8 +81,8 @@ const std::vector<std::pair<std::string, std::string>>& selector_methods() {
   return list;
 }
 
-SelectorResult run_selector(const std::string& method, const SelectorInput& input, const ProgressCallback& progress,
-                            const StopFlag& stop) {
+SelectorResult run_selector(const std::string& method, const SelectorInput& input,
+                            const ProgressCallback& progress, const StopFlag& stop) {
   const Method* found = nullptr;
   std::vector<std::string> ids;
   for (const Method& one : kMethods) {
@@ -83,12 +90,15 @@ SelectorResult run_selector(const std::string& method, const SelectorInput& inpu
     if (method == one.id) found = &one;
   }
   if (!found)
-    throw Error("select", ErrorCode::bad_request, fmt::format("there is no selector \"{}\"", method.substr(0, 40)),
+    throw Error("select", ErrorCode::bad_request,
+                fmt::format("there is no selector \"{}\"", method.substr(0, 40)),
                 fmt::format("methods are {}; gates are trained by `gates`", fmt::join(ids, ", ")));
-  if (!input.model) throw Error("select", ErrorCode::no_model, "no model is loaded", "load a model first");
+  if (!input.model)
+    throw Error("select", ErrorCode::no_model, "no model is loaded", "load a model first");
   const int L = input.model->layers();
   if (input.budget < 0 || input.budget > L)
-    throw Error("select", ErrorCode::plan_impossible, fmt::format("budget {} does not fit {} layers", input.budget, L),
+    throw Error("select", ErrorCode::plan_impossible,
+                fmt::format("budget {} does not fit {} layers", input.budget, L),
                 fmt::format("give a budget of 0 to {}", L));
 
   const auto start = std::chrono::steady_clock::now();
@@ -99,7 +109,8 @@ SelectorResult run_selector(const std::string& method, const SelectorInput& inpu
   result.options = options_of(input);
   for (const double score : result.score)
     if (!std::isfinite(score))
-      throw Error("select", ErrorCode::non_finite, fmt::format("{} found a score that is not finite", method),
+      throw Error("select", ErrorCode::non_finite,
+                  fmt::format("{} found a score that is not finite", method),
                   "check the calibration data and the branches");
   result.ranking = rank_order(result.score, {});
   calibration.account(result);

@@ -27,7 +27,8 @@ SelectorResult select_swap_nll(const SelectorInput& input, Calibration& calibrat
 }
 
 SelectorResult select_swap_kl(const SelectorInput& input, Calibration& calibration) {
-  const std::vector<TextMetrics> measured = calibration.text_metrics(each_all_but(calibration.model().layers()));
+  const std::vector<TextMetrics> measured =
+      calibration.text_metrics(each_all_but(calibration.model().layers()));
   SelectorResult result;
   std::vector<double> nll;
   for (const TextMetrics& one : measured) {

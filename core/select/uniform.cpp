@@ -16,7 +16,8 @@ SelectorResult select_uniform(const SelectorInput& input, Calibration& calibrati
     const int64_t layer = int64_t{i} * L / K + input.offset;
     if (layer < 0 || layer >= L)
       throw Error("select", ErrorCode::bad_request,
-                  fmt::format("uniform: offset {} moves layer {} out of 0..{}", input.offset, layer - input.offset, L - 1),
+                  fmt::format("uniform: offset {} moves layer {} out of 0..{}", input.offset,
+                              layer - input.offset, L - 1),
                   fmt::format("give an offset of 0 to {}", L - 1 - int64_t{K - 1} * L / K));
     full.push_back(static_cast<int>(layer));
     result.score[static_cast<size_t>(layer)] = 1.0;

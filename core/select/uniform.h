@@ -6,7 +6,8 @@
 
 namespace flashmorph {
 
-/// keep {floor(i L / K) + offset : i = 0..K-1}. Throws Error(bad_request) if an offset pushes a layer out of 0..L-1.
+/// keep {floor(i L / K) + offset : i = 0..K-1}. Throws Error(bad_request) if an offset pushes a
+/// layer out of 0..L-1.
 SelectorResult select_uniform(const SelectorInput& input, Calibration& calibration);
 
 }  // namespace flashmorph

@@ -12,15 +12,18 @@ namespace flashmorph {
 namespace {
 
 // One answer run after the true text before it: argmax of a whole forward pass per token, no cache.
-std::vector<int64_t> plain_chain(const MorphModel& model, const LayerPlan& plan, const Sample& prompt) {
+std::vector<int64_t> plain_chain(const MorphModel& model, const LayerPlan& plan,
+                                 const Sample& prompt) {
   const at::NoGradGuard no_grad;
   std::vector<int64_t> all;
   std::vector<int64_t> context;
   for (size_t a = 0; a < prompt.answer.size(); ++a) {
     const int64_t p = prompt.answer[a];
-    if (a == 0 || prompt.answer[a - 1] + 1 != p) context.assign(prompt.ids.begin(), prompt.ids.begin() + p);
+    if (a == 0 || prompt.answer[a - 1] + 1 != p)
+      context.assign(prompt.ids.begin(), prompt.ids.begin() + p);
     const at::Tensor ids = at::tensor(at::ArrayRef<int64_t>(context), at::kLong).unsqueeze(0);
-    all.push_back(model.teacher().logits(model.states(ids, plan).select(1, -1)).argmax(-1).item<int64_t>());
+    all.push_back(
+        model.teacher().logits(model.states(ids, plan).select(1, -1)).argmax(-1).item<int64_t>());
     context.push_back(all.back());
   }
   return all;
@@ -31,11 +34,14 @@ TEST(GeneratedAnswers, EqualsTheChainWithoutCache) {
     const MorphModel model = tiny_morph_model({}, 1, kind);
     std::vector<Sample> prompts = tiny_prompts(6, 40);
     prompts.push_back(tiny_prompt(90, 4, 3, 77));
-    for (size_t i = 0; i < prompts.size(); ++i) plant_answer(model, LayerPlan::of(4, {1, 2}), prompts[i], i % 4);
-    for (const LayerPlan& plan : {LayerPlan::all_full(4), LayerPlan::of(4, {1, 2}), LayerPlan::all_linear(4)}) {
+    for (size_t i = 0; i < prompts.size(); ++i)
+      plant_answer(model, LayerPlan::of(4, {1, 2}), prompts[i], i % 4);
+    for (const LayerPlan& plan :
+         {LayerPlan::all_full(4), LayerPlan::of(4, {1, 2}), LayerPlan::all_linear(4)}) {
       const auto generated = generate_answers(model, plan, prompts);
       for (size_t i = 0; i < prompts.size(); ++i)
-        EXPECT_EQ(generated[i].ids, plain_chain(model, plan, prompts[i])) << to_string(kind) << " " << plan.to_string() << " " << i;
+        EXPECT_EQ(generated[i].ids, plain_chain(model, plan, prompts[i]))
+            << to_string(kind) << " " << plan.to_string() << " " << i;
     }
   }
 }

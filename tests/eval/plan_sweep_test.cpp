@@ -27,7 +27,8 @@ double difference(const at::Tensor& a, const at::Tensor& b) {
   return ((a - b).norm() / b.norm()).item<double>();
 }
 
-// Same operations on the same numbers, so bit for bit, except where the last feed-forward sees fewer rows.
+// Same operations on the same numbers, so bit for bit, except where the last feed-forward sees
+// fewer rows.
 TEST(PlanSweep, EveryPlanEqualsItsOwnForward) {
   const at::NoGradGuard no_grad;
   const MorphModel model = tiny_morph_model();
@@ -35,10 +36,11 @@ TEST(PlanSweep, EveryPlanEqualsItsOwnForward) {
   std::vector<LayerPlan> plans = every_plan(4);
   std::shuffle(plans.begin(), plans.end(), std::mt19937(7));
   std::vector<int> visits(plans.size(), 0);
-  const SweepCost cost = sweep_plans(model, ids, plans, std::nullopt, [&](size_t p, const at::Tensor& states) {
-    ++visits[p];
-    EXPECT_TRUE(at::equal(states, model.states(ids, plans[p]))) << plans[p].to_string();
-  });
+  const SweepCost cost =
+      sweep_plans(model, ids, plans, std::nullopt, [&](size_t p, const at::Tensor& states) {
+        ++visits[p];
+        EXPECT_TRUE(at::equal(states, model.states(ids, plans[p]))) << plans[p].to_string();
+      });
   EXPECT_EQ(visits, std::vector<int>(plans.size(), 1));
   EXPECT_EQ(cost.plans, 16);
   EXPECT_EQ(cost.tokens, 16 * 3 * 37);
@@ -53,7 +55,8 @@ TEST(PlanSweep, RowsAreTheRowsOfTheWhole) {
   const std::vector<LayerPlan> plans = every_plan(4);
   sweep_plans(model, ids, plans, rows, [&](size_t p, const at::Tensor& states) {
     const at::Tensor whole = model.states(ids, plans[p]).index({rows.sequence, rows.position});
-    EXPECT_LT(difference(states, whole), 1e-6) << plans[p].to_string();  // measured 2e-7: other blocking of the products
+    EXPECT_LT(difference(states, whole), 1e-6)
+        << plans[p].to_string();  // measured 1.3e-7: other blocking of the products
   });
 }
 
@@ -65,7 +68,8 @@ TEST(PlanSweep, SwapsCostHalf) {
     std::erase(swaps.back().full, l);
   }
   swaps.push_back(LayerPlan::all_full(6));
-  const SweepCost cost = sweep_plans(model, tiny_ids(1, 9), swaps, std::nullopt, [](size_t, const at::Tensor&) {});
+  const SweepCost cost =
+      sweep_plans(model, tiny_ids(1, 9), swaps, std::nullopt, [](size_t, const at::Tensor&) {});
   EXPECT_EQ(cost.layer_passes, 6 + (1 + 2 + 3 + 4 + 5 + 6));
 }
 
@@ -82,10 +86,11 @@ TEST(PlanSweep, EqualPlansAreVisitedEach) {
   EXPECT_EQ(visits, 3);
 }
 
-// Long inputs are cut into pieces; every kind of mixer must not notice. Measured at most 1e-6.
+// Long inputs are cut into pieces; every kind of mixer must not notice. Measured at most 2.1e-7.
 TEST(PlanSweep, PiecesJoinToTheWhole) {
   const at::NoGradGuard no_grad;
-  for (const BranchKind kind : {BranchKind::plain, BranchKind::lightning, BranchKind::gla, BranchKind::gdn, BranchKind::window}) {
+  for (const BranchKind kind : {BranchKind::plain, BranchKind::lightning, BranchKind::gla,
+                                BranchKind::gdn, BranchKind::window}) {
     const MorphModel model = tiny_morph_model({}, 1, kind);
     const at::Tensor x = model.teacher().embed(tiny_ids(2, 301));
     const RopeTable rope = model.teacher().rope_table(0, 301);
@@ -93,7 +98,7 @@ TEST(PlanSweep, PiecesJoinToTheWhole) {
       for (const int64_t piece : {64, 100, 300})
         EXPECT_LT(difference(mixer_output(model, 1, x, rope, full, nullptr, piece),
                              mixer_output(model, 1, x, rope, full, nullptr, 301)),
-                  1e-5)
+                  2e-6)
             << to_string(kind) << (full ? " full " : " linear ") << piece;
   }
 }
@@ -103,11 +108,12 @@ TEST(PlanSweep, StopsBetweenLayers) {
   const StopFlag stop;
   int visits = 0;
   try {
-    sweep_plans(model, tiny_ids(1, 9), every_plan(4), std::nullopt,
-                [&](size_t, const at::Tensor&) {
-                  if (++visits == 3) stop.set();
-                },
-                &stop);
+    sweep_plans(
+        model, tiny_ids(1, 9), every_plan(4), std::nullopt,
+        [&](size_t, const at::Tensor&) {
+          if (++visits == 3) stop.set();
+        },
+        &stop);
     FAIL() << "not stopped";
   } catch (const Error& error) {
     EXPECT_EQ(error.code(), ErrorCode::stopped);
@@ -117,7 +123,9 @@ TEST(PlanSweep, StopsBetweenLayers) {
 
 TEST(PlanSweep, PlanOfAnotherModelIsRefused) {
   const MorphModel model = tiny_morph_model();
-  EXPECT_THROW(sweep_plans(model, tiny_ids(1, 9), {LayerPlan::all_full(5)}, std::nullopt, [](size_t, const at::Tensor&) {}), Error);
+  EXPECT_THROW(sweep_plans(model, tiny_ids(1, 9), {LayerPlan::all_full(5)}, std::nullopt,
+                           [](size_t, const at::Tensor&) {}),
+               Error);
 }
 
 }  // namespace

@@ -14,9 +14,11 @@ TextMetrics plain(const MorphModel& model, const LayerPlan& plan, const at::Tens
   const at::NoGradGuard no_grad;
   const int64_t T = ids.size(1);
   const auto log_probabilities = [&](const LayerPlan& of) {
-    return at::log_softmax(model.teacher().logits(model.states(ids, of)).to(at::kDouble), -1).narrow(1, 0, T - 1);
+    return at::log_softmax(model.teacher().logits(model.states(ids, of)).to(at::kDouble), -1)
+        .narrow(1, 0, T - 1);
   };
-  const at::Tensor p = log_probabilities(LayerPlan::all_full(model.layers())), q = log_probabilities(plan);
+  const at::Tensor p = log_probabilities(LayerPlan::all_full(model.layers())),
+                   q = log_probabilities(plan);
   TextMetrics result;
   result.nll_nats = -q.gather(2, ids.narrow(1, 1, T - 1).unsqueeze(2)).mean().item<double>();
   result.kl_nats = (p.exp() * (p - q)).sum(-1).mean().item<double>();
@@ -30,13 +32,14 @@ TEST(TextMetrics, EqualsAllLogitsAtOnce) {
   const at::Tensor ids = tiny_ids(60, 307);  // more tokens than a batch holds
   const TextProbe probe(model, ids);
   EXPECT_EQ(probe.tokens(), 60 * 307);
-  const std::vector<LayerPlan> plans = {LayerPlan::of(4, {1}), LayerPlan::all_full(4), LayerPlan::all_linear(4)};
+  const std::vector<LayerPlan> plans = {LayerPlan::of(4, {1}), LayerPlan::all_full(4),
+                                        LayerPlan::all_linear(4)};
   const auto first = probe.metrics(plans), again = probe.metrics(plans);
   for (size_t p = 0; p < plans.size(); ++p) {
     const TextMetrics expected = plain(model, plans[p], ids);
-    EXPECT_NEAR(first[p].nll_nats, expected.nll_nats, 1e-5);
-    EXPECT_NEAR(first[p].kl_nats, expected.kl_nats, 1e-5 * (1 + expected.kl_nats));
-    EXPECT_NEAR(first[p].perplexity, expected.perplexity, 1e-4 * expected.perplexity);
+    EXPECT_NEAR(first[p].nll_nats, expected.nll_nats, 1e-6);  // measured 3e-8
+    EXPECT_NEAR(first[p].kl_nats, expected.kl_nats, 1e-6);    // measured 6e-8
+    EXPECT_NEAR(first[p].perplexity, expected.perplexity, 1e-5 * expected.perplexity);
     EXPECT_EQ(first[p].tokens, expected.tokens);
     EXPECT_EQ(first[p].kl_nats, again[p].kl_nats) << "the kept teacher states change nothing";
   }
@@ -59,7 +62,9 @@ TEST(TextMetrics, RefusesShortTextAndStops) {
   EXPECT_THROW(TextProbe(model, tiny_ids(3, 1)), Error);
   const StopFlag stop;
   stop.set();
-  EXPECT_THROW(TextProbe(model, tiny_ids(3, 9)).metrics({LayerPlan::all_linear(4)}, nullptr, {}, &stop), Error);
+  EXPECT_THROW(
+      TextProbe(model, tiny_ids(3, 9)).metrics({LayerPlan::all_linear(4)}, nullptr, {}, &stop),
+      Error);
 }
 
 }  // namespace

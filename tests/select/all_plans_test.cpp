@@ -23,7 +23,8 @@ TEST(AllPlans, TreeEqualsOneByOne) {
   std::vector<LengthPrompts> sets = two_lengths();
   plant_answer(model, LayerPlan::of(5, {1, 3}), sets[1].prompts[0], 2);
   std::vector<Progress> seen;
-  const PlanTruth truth = evaluate_all_plans(model, sets, 3, {}, {}, [&](const Progress& p) { seen.push_back(p); }, StopFlag());
+  const PlanTruth truth = evaluate_all_plans(
+      model, sets, 3, {}, {}, [&](const Progress& p) { seen.push_back(p); }, StopFlag());
   EXPECT_TRUE(truth.complete());
   EXPECT_EQ(truth.rows.size(), 2U + 5 + 10 + 10);
   EXPECT_EQ(truth.prompts, (std::vector<int64_t>{3, 5}));
@@ -32,7 +33,7 @@ TEST(AllPlans, TreeEqualsOneByOne) {
   for (const PlanTruthRow& row : truth.rows)
     for (size_t n = 0; n < 2; ++n) {
       const PlainScore plain = plain_mean(model, row.plan, sets[n].prompts);
-      EXPECT_NEAR(row.nll_nats[n], plain.nll_nats, 5e-5) << row.plan.to_string();  // measured below 4e-6
+      EXPECT_NEAR(row.nll_nats[n], plain.nll_nats, 1e-5) << row.plan.to_string();  // measured 6e-7
       EXPECT_NEAR(row.recall[n], plain.score, 1e-12) << row.plan.to_string();
     }
   ASSERT_FALSE(seen.empty());
@@ -62,7 +63,8 @@ TEST(AllPlans, StopKeepsBatchesAndResumes) {
   // Through the file, as a later program would.
   const PlanTruth read = PlanTruth::from_json(part.to_json(), "part");
   int batches = 0;
-  const PlanTruth resumed = evaluate_all_plans(model, sets, 2, read, [&](const PlanTruth&) { ++batches; }, {}, StopFlag());
+  const PlanTruth resumed = evaluate_all_plans(
+      model, sets, 2, read, [&](const PlanTruth&) { ++batches; }, {}, StopFlag());
   EXPECT_EQ(batches, whole.batches - 1);
   EXPECT_EQ(resumed.teacher_sha256, "teacher");
   EXPECT_EQ(resumed.prompts, whole.prompts);

@@ -19,11 +19,13 @@ TEST(Halo, Golden) {
   ASSERT_GE(golden.at("cases").size(), 3U);
   for (const nlohmann::json& one : golden.at("cases")) {
     SCOPED_TRACE(one.at("name").get<std::string>());
-    const auto R = one.at("R").get<std::vector<double>>(), C = one.at("C").get<std::vector<double>>();
+    const auto R = one.at("R").get<std::vector<double>>(),
+               C = one.at("C").get<std::vector<double>>();
     const auto expected = one.at("scores").get<std::vector<double>>();
     const std::vector<double> scores = halo_scores(R, C);
     ASSERT_EQ(scores.size(), expected.size());
-    for (size_t l = 0; l < scores.size(); ++l) EXPECT_NEAR(scores[l], expected[l], 1e-9 * std::abs(expected[l])) << l;
+    for (size_t l = 0; l < scores.size(); ++l)
+      EXPECT_NEAR(scores[l], expected[l], 1e-9 * std::abs(expected[l])) << l;
     EXPECT_EQ(rank_order(scores, {}), one.at("ranking").get<std::vector<int>>());
     const int K = one.at("K").get<int>();
     EXPECT_EQ(keep_top(scores, K).full, one.at("kept").get<std::vector<int>>());

@@ -64,7 +64,8 @@ TEST(PlanTruth, EqualPlansShareARank) {
 }
 
 TEST(PlanTruth, FileRoundTrip) {
-  const std::filesystem::path path = std::filesystem::temp_directory_path() / "flashmorph_plan_truth_test.json";
+  const std::filesystem::path path =
+      std::filesystem::temp_directory_path() / "flashmorph_plan_truth_test.json";
   const PlanTruth truth = table();
   write_plan_truth(path, truth);
   const PlanTruth read = read_plan_truth(path);

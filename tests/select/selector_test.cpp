@@ -38,9 +38,15 @@ class Selectors : public testing::Test {
     input.text_length = 30;
     input.budget = kBudget;
   }
-  SelectorResult run(const std::string& method) { return run_selector(method, input, {}, StopFlag()); }
-  double nll(const LayerPlan& plan) const { return plain_mean(model, plan, input.prompts).nll_nats; }
-  double recall(const LayerPlan& plan) const { return plain_mean(model, plan, input.prompts).score; }
+  SelectorResult run(const std::string& method) {
+    return run_selector(method, input, {}, StopFlag());
+  }
+  double nll(const LayerPlan& plan) const {
+    return plain_mean(model, plan, input.prompts).nll_nats;
+  }
+  double recall(const LayerPlan& plan) const {
+    return plain_mean(model, plan, input.prompts).score;
+  }
   // All logits of the calibration text: (NLL, KL from the teacher).
   std::pair<double, double> on_text(const LayerPlan& plan) const {
     const at::NoGradGuard no_grad;
@@ -49,7 +55,8 @@ class Selectors : public testing::Test {
       const std::vector<int64_t> ids = text.take(input.seed, static_cast<uint64_t>(i), 30);
       const at::Tensor t = at::tensor(at::ArrayRef<int64_t>(ids), at::kLong).unsqueeze(0);
       const auto log_p = [&](const LayerPlan& of) {
-        return at::log_softmax(model.teacher().logits(model.states(t, of)).to(at::kDouble), -1)[0].narrow(0, 0, 29);
+        return at::log_softmax(model.teacher().logits(model.states(t, of)).to(at::kDouble), -1)[0]
+            .narrow(0, 0, 29);
       };
       const at::Tensor p = log_p(LayerPlan::all_full(kLayers)), q = log_p(plan);
       nll -= q.gather(1, t[0].narrow(0, 1, 29).unsqueeze(1)).sum().item<double>();
@@ -58,7 +65,8 @@ class Selectors : public testing::Test {
     }
     return {nll / n, kl / n};
   }
-  static constexpr double kTolerance = 5e-5;  // float32 batches against float64 logits; measured below 4e-6
+  static constexpr double kTolerance =
+      1e-5;  // float32 batches against float64 logits; measured 7e-7
 
   MorphModel model;
   NumberedText text;
@@ -69,7 +77,8 @@ TEST_F(Selectors, SwapNll) {
   const SelectorResult result = run("swap_nll");
   const double teacher = nll(LayerPlan::all_full(kLayers));
   for (int l = 0; l < kLayers; ++l)
-    EXPECT_NEAR(result.score[static_cast<size_t>(l)], nll(all_but(kLayers, l)) - teacher, kTolerance);
+    EXPECT_NEAR(result.score[static_cast<size_t>(l)], nll(all_but(kLayers, l)) - teacher,
+                kTolerance);
   EXPECT_EQ(result.plan, keep_top(result.score, kBudget));
   EXPECT_EQ(result.evaluations, kLayers + 1);
   EXPECT_EQ(result.forwards, (kLayers + kLayers * (kLayers + 1) / 2 + kLayers - 1) / kLayers * 1);
@@ -85,8 +94,10 @@ TEST_F(Selectors, RecallDrop) {
 TEST_F(Selectors, SwapKlAndGaS2) {
   const SelectorResult swap = run("swap_kl"), restore = run("ga_s2");
   for (int l = 0; l < kLayers; ++l) {
-    EXPECT_NEAR(swap.score[static_cast<size_t>(l)], on_text(all_but(kLayers, l)).second, kTolerance);
-    EXPECT_NEAR(restore.score[static_cast<size_t>(l)], -on_text(only(kLayers, l)).second, kTolerance);
+    EXPECT_NEAR(swap.score[static_cast<size_t>(l)], on_text(all_but(kLayers, l)).second,
+                kTolerance);
+    EXPECT_NEAR(restore.score[static_cast<size_t>(l)], -on_text(only(kLayers, l)).second,
+                kTolerance);
   }
   EXPECT_EQ(restore.detail.at("steps"), 0);
   EXPECT_EQ(restore.plan, keep_top(restore.score, kBudget));
@@ -105,7 +116,7 @@ TEST_F(Selectors, HaloMeasured) {
   for (size_t l = 0; l < R.size(); ++l) {
     if (C[l] == best_C) continue;  // divided by nothing
     const double expected = std::min(50.0, (best_R - R[l]) / (best_C - C[l] + 1e-10));
-    EXPECT_NEAR(result.score[l], expected, 0.02 * std::abs(expected) + 1e-9);
+    EXPECT_NEAR(result.score[l], expected, 1e-3 * std::abs(expected) + 1e-9);
   }
   EXPECT_NE(result.detail.at("control_metric").get<std::string>().find("NLL"), std::string::npos);
 }
@@ -162,7 +173,8 @@ TEST_F(Selectors, GreedyDropByBruteForce) {
     }
     EXPECT_EQ(result.plan, plan) << floor;
     EXPECT_EQ(result.detail.at("floor_reached").get<bool>(), plan.budget() > kBudget);
-    EXPECT_EQ(keep_top(result.score, result.plan.budget()), result.plan) << "the score tells the same set";
+    EXPECT_EQ(keep_top(result.score, result.plan.budget()), result.plan)
+        << "the score tells the same set";
     if (floor == 0) {
       EXPECT_EQ(result.evaluations, (kLayers * (kLayers + 1) - kBudget * (kBudget + 1)) / 2 + 1);
     }
@@ -183,7 +195,8 @@ TEST_F(Selectors, ExactIsTheBestOfAll) {
   EXPECT_EQ(result.evaluations, 10);
   EXPECT_NEAR(result.detail.at("best")[0].at("nll_nats").get<double>(), lowest, kTolerance);
   EXPECT_EQ(keep_top(result.score, kBudget), best);
-  for (int l = 0; l < kLayers; ++l) EXPECT_EQ(result.score[static_cast<size_t>(l)] > 0, best.is_full(l));
+  for (int l = 0; l < kLayers; ++l)
+    EXPECT_EQ(result.score[static_cast<size_t>(l)] > 0, best.is_full(l));
   for (const int K : {0, kLayers}) {
     input.budget = K;
     EXPECT_EQ(run("exact").plan.budget(), K);
@@ -227,7 +240,8 @@ TEST_F(Selectors, Uniform) {
   const MorphModel large = tiny_morph_model({.layers = 30});
   input.model = &large;
   input.budget = 8;
-  EXPECT_EQ(run("uniform").plan.full, (std::vector<int>{0, 3, 7, 11, 15, 18, 22, 26}));  // the row of method 9
+  EXPECT_EQ(run("uniform").plan.full,
+            (std::vector<int>{0, 3, 7, 11, 15, 18, 22, 26}));  // the row of method 9
   input.offset = 3;
   EXPECT_EQ(run("uniform").plan.full, (std::vector<int>{3, 6, 10, 14, 18, 21, 25, 29}));
   EXPECT_EQ(run("uniform").tokens, 0);
@@ -261,7 +275,8 @@ TEST_F(Selectors, EveryMethodTellsTheWholeStory) {
     SCOPED_TRACE(id);
     EXPECT_FALSE(sentence.empty());
     std::vector<Progress> seen;
-    const SelectorResult result = run_selector(id, input, [&](const Progress& p) { seen.push_back(p); }, StopFlag());
+    const SelectorResult result = run_selector(
+        id, input, [&](const Progress& p) { seen.push_back(p); }, StopFlag());
     EXPECT_EQ(result.score.size(), static_cast<size_t>(kLayers));
     EXPECT_EQ(result.plan.budget(), kBudget);
     EXPECT_EQ(result.ranking.size(), static_cast<size_t>(kLayers));
@@ -275,8 +290,9 @@ TEST_F(Selectors, EveryMethodTellsTheWholeStory) {
       EXPECT_EQ(seen.back().done, seen.back().total);
     }
     const nlohmann::json json = result.to_json();
-    for (const char* key : {"method", "score", "ranking", "plan", "kept", "seed", "options", "evaluations", "tokens", "forwards",
-                            "backwards", "flops", "seconds", "detail"})
+    for (const char* key :
+         {"method", "score", "ranking", "plan", "kept", "seed", "options", "evaluations", "tokens",
+          "forwards", "backwards", "flops", "seconds", "detail"})
       EXPECT_TRUE(json.contains(key)) << key;
     EXPECT_EQ(LayerPlan::parse(json.at("plan").get<std::string>()), result.plan);
     // The same again gives the same.
@@ -312,7 +328,9 @@ TEST_F(Selectors, StopsAndRefuses) {
   EXPECT_THROW(run("swap_kl"), Error);
   EXPECT_THROW(run("halo"), Error);
   input.prompts.clear();
-  for (const char* id : {"swap_nll", "local_mse", "greedy_add", "greedy_drop", "exact", "recall_drop"}) EXPECT_THROW(run(id), Error);
+  for (const char* id :
+       {"swap_nll", "local_mse", "greedy_add", "greedy_drop", "exact", "recall_drop"})
+    EXPECT_THROW(run(id), Error);
   input.model = nullptr;
   EXPECT_THROW(run("uniform"), Error);
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Times whole optimizer steps of stages 1 and 2 on random weights: the same work as a plain PyTorch script does, so that the two
-// can be run in alternation (paired_cpu.sh). Prints one JSON object: median, least and greatest step in ms, tokens/s, peak memory.
+// Times whole optimizer steps of stages 1 and 2 on random weights: the same work as a plain PyTorch
+// script does, so that the two can be run in alternation (paired_cpu.sh). Prints one JSON object:
+// median, least and greatest step in ms, tokens/s, peak memory.
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -10,11 +11,11 @@
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <ATen/core/grad_mode.h>
-#include <c10/core/GradMode.h>
-#include <CLI/CLI.hpp>
 #include <c10/core/CachingDeviceAllocator.h>
-#include <nlohmann/json.hpp>
+#include <c10/core/GradMode.h>
 #include <torch/csrc/autograd/autograd.h>
+#include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
 
 #include "core/load/random.h"
 #include "core/train/aligner.h"
@@ -33,8 +34,8 @@ struct Job {
 };
 
 ModelConfig config_of(const std::string& shape) {
-  const auto make = [](int64_t layers, int64_t hidden, int64_t ffn, int64_t heads, int64_t kv_heads, int64_t head_dim, bool qk_norm,
-                       double theta) {
+  const auto make = [](int64_t layers, int64_t hidden, int64_t ffn, int64_t heads, int64_t kv_heads,
+                       int64_t head_dim, bool qk_norm, double theta) {
     ModelConfig c;
     c.family = qk_norm ? "qwen3" : "llama";
     c.layers = layers;
@@ -67,9 +68,12 @@ Checkpoint random_checkpoint(const std::string& shape, at::ScalarType dtype, at:
     if (ends("norm.weight")) {
       value = at::ones(spec.shape, at::TensorOptions().dtype(dtype).device(device));
     } else {
-      const double gain = ends("o_proj.weight") ? 4 * out : ends("down_proj.weight") ? 2 * out : 1.0;
+      const double gain = ends("o_proj.weight")      ? 4 * out
+                          : ends("down_proj.weight") ? 2 * out
+                                                     : 1.0;
       const double fan_in = ends("embed_tokens.weight") ? 1.0 : static_cast<double>(spec.shape[1]);
-      value = at::empty(spec.shape, at::TensorOptions().dtype(dtype).device(device)).normal_(0.0, gain / std::sqrt(fan_in));
+      value = at::empty(spec.shape, at::TensorOptions().dtype(dtype).device(device))
+                  .normal_(0.0, gain / std::sqrt(fan_in));
     }
     made.tensors[spec.name] = value;
   }
@@ -81,7 +85,8 @@ class RandomText : public TextSource {
   TokenIds take(uint64_t seed, uint64_t index, int64_t tokens) const override {
     Random random = Random(seed).fork("bench", index);
     TokenIds ids;
-    for (int64_t i = 0; i < tokens; ++i) ids.push_back(static_cast<int64_t>(random.uniform(kVocab)));
+    for (int64_t i = 0; i < tokens; ++i)
+      ids.push_back(static_cast<int64_t>(random.uniform(kVocab)));
     return ids;
   }
   int64_t size() const override { return INT64_MAX; }
@@ -89,13 +94,20 @@ class RandomText : public TextSource {
 };
 
 double now_ms() {
-  return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now().time_since_epoch()).count();
+  return std::chrono::duration<double, std::milli>(
+             std::chrono::steady_clock::now().time_since_epoch())
+      .count();
 }
 
-// 320 answer positions in the last tenth, gates reset to fixed values in (0.3, 0.9) after every step.
+// 320 answer positions in the last tenth, gates reset to fixed values in (0.3, 0.9) after every
+// step.
 std::vector<double> gate_steps(const Job& job, const MorphModel& model, double* loss) {
-  const int64_t T = job.length, L = model.layers(), first = std::min(T * 9 / 10, T - 1), n = std::min<int64_t>(320, T - first);
-  const at::Tensor columns = at::linspace(static_cast<double>(first), static_cast<double>(T - 1), n, at::kDouble).floor().to(at::kLong);
+  const int64_t T = job.length, L = model.layers(), first = std::min(T * 9 / 10, T - 1),
+                n = std::min<int64_t>(320, T - first);
+  const at::Tensor columns =
+      at::linspace(static_cast<double>(first), static_cast<double>(T - 1), n, at::kDouble)
+          .floor()
+          .to(at::kLong);
   const RandomText text;
   GateBatch batch;
   batch.ids = at::empty({job.batch, T}, at::kLong);
@@ -134,12 +146,15 @@ std::vector<double> align_steps(const Job& job, MorphModel& model, double* loss)
   options.fit_tokens = options.held_out_tokens = 0;
   std::vector<double> ms;
   double last = now_ms();
-  Aligner(model, text, options).run([&](const AlignStep& step) {
-    *loss = step.loss;
-    const double end = now_ms();
-    if (step.step > 2) ms.push_back(end - last);
-    last = end;
-  }, StopFlag());
+  Aligner(model, text, options)
+      .run(
+          [&](const AlignStep& step) {
+            *loss = step.loss;
+            const double end = now_ms();
+            if (step.step > 2) ms.push_back(end - last);
+            last = end;
+          },
+          StopFlag());
   return ms;
 }
 
@@ -157,18 +172,30 @@ int run(const Job& job) {
     const at::NoGradGuard making;
     auto teacher = std::make_shared<const Teacher>(random_checkpoint(job.shape, dtype, device));
     MorphModel model(teacher, {BranchOptions::of(BranchKind::lightning)}, 1);
-    if (device.is_cuda()) at::getDeviceAllocator(device.type())->resetPeakStats(device.has_index() ? device.index() : 0);
+    if (device.is_cuda())
+      at::getDeviceAllocator(device.type())
+          ->resetPeakStats(device.has_index() ? device.index() : 0);
     const at::AutoGradMode on(true);
     ms = job.stage == "align" ? align_steps(job, model, &loss) : gate_steps(job, model, &loss);
   }
   std::sort(ms.begin(), ms.end());
   const double median = ms[ms.size() / 2];
-  nlohmann::json out = {{"stage", job.stage}, {"shape", job.shape}, {"T", job.length}, {"batch", job.batch},
-                        {"dtype", job.dtype}, {"device", job.device}, {"threads", at::get_num_threads()},
-                        {"steps", ms.size()}, {"ms", median}, {"ms_min", ms.front()}, {"ms_max", ms.back()},
-                        {"tok_s", static_cast<double>(job.length * job.batch) / median * 1e3}, {"loss", loss}};
+  nlohmann::json out = {{"stage", job.stage},
+                        {"shape", job.shape},
+                        {"T", job.length},
+                        {"batch", job.batch},
+                        {"dtype", job.dtype},
+                        {"device", job.device},
+                        {"threads", at::get_num_threads()},
+                        {"steps", ms.size()},
+                        {"ms", median},
+                        {"ms_min", ms.front()},
+                        {"ms_max", ms.back()},
+                        {"tok_s", static_cast<double>(job.length * job.batch) / median * 1e3},
+                        {"loss", loss}};
   if (device.is_cuda()) {
-    const auto stats = at::getDeviceAllocator(device.type())->getDeviceStats(device.has_index() ? device.index() : 0);
+    const auto stats = at::getDeviceAllocator(device.type())
+                           ->getDeviceStats(device.has_index() ? device.index() : 0);
     out["peak_gib"] = static_cast<double>(stats.allocated_bytes[0].peak) / (1 << 30);
     out["own_kernels"] = kernels::load_cuda().own_kernels;
   }

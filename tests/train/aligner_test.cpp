@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Align on toys: gradients against one summed loss, less error, scale fit, resuming, stopping, broken weights.
+// Align on toys: gradients against one summed loss, less error, scale fit, resuming, stopping,
+// broken weights.
 #include "core/train/aligner.h"
 
 #include <cmath>
@@ -36,7 +37,9 @@ AlignOptions toy_options() {
   return options;
 }
 
-double mean(const std::vector<double>& x) { return std::accumulate(x.begin(), x.end(), 0.0) / static_cast<double>(x.size()); }
+double mean(const std::vector<double>& x) {
+  return std::accumulate(x.begin(), x.end(), 0.0) / static_cast<double>(x.size());
+}
 
 std::vector<at::Tensor> values(const MorphModel& model) {
   std::vector<at::Tensor> all;
@@ -51,12 +54,15 @@ bool equal(const std::vector<at::Tensor>& a, const std::vector<at::Tensor>& b) {
   return true;
 }
 
-AlignResult align(MorphModel& model, const AlignOptions& options, std::vector<AlignStep>* steps = nullptr) {
+AlignResult align(MorphModel& model, const AlignOptions& options,
+                  std::vector<AlignStep>* steps = nullptr) {
   const ToyText text;
   Aligner aligner(model, text, options);
-  return aligner.run([&](const AlignStep& step) {
-    if (steps) steps->push_back(step);
-  }, StopFlag());
+  return aligner.run(
+      [&](const AlignStep& step) {
+        if (steps) steps->push_back(step);
+      },
+      StopFlag());
 }
 
 // The same step in the plainest way: all losses added up, one backward, AdamW by formula.
@@ -86,8 +92,9 @@ TEST(Aligner, OneStepEqualsThePlainForm) {
       const at::Tensor u = teacher.input_norm(l, x), full = teacher.attention(l, u, rope);
       const at::Tensor difference = plain.branch(l).forward(u, rope) - full;
       const double D = static_cast<double>(x.size(-1));
-      total = total + (std::string(loss) == "l2norm" ? difference.norm(2, {-1}).mean() / std::sqrt(D)
-                                                     : difference.square().mean() * (std::string(loss) == "sum" ? D : 1.0));
+      total = total + (std::string(loss) == "l2norm"
+                           ? difference.norm(2, {-1}).mean() / std::sqrt(D)
+                           : difference.square().mean() * (std::string(loss) == "sum" ? D : 1.0));
       x = x + full;
       x = x + teacher.mlp(l, x);
     }
@@ -105,7 +112,8 @@ TEST(Aligner, OneStepEqualsThePlainForm) {
     EXPECT_NEAR(steps[0].grad_norm, std::sqrt(square), 1e-4 * std::sqrt(square)) << loss;
     EXPECT_NEAR(mean(steps[0].layer_loss), steps[0].loss, 1e-9);
     const auto found = values(model), wanted = values(plain);
-    // Adam's first step is lr times the sign of the gradient, so gradients near zero may flip: compare the bulk.
+    // Adam's first step is lr times the sign of the gradient, so gradients near zero may flip:
+    // compare the bulk.
     double different = 0, count = 0;
     for (size_t i = 0; i < found.size(); ++i) {
       different += (found[i] - wanted[i]).abs().gt(1e-4).sum().item<double>();
@@ -138,7 +146,8 @@ TEST(Aligner, LowersTheHeldOutErrorOfEveryKind) {
     ASSERT_EQ(result.error.size(), 3u);
     EXPECT_LT(mean(result.error), 0.9 * mean(result.error_before)) << to_string(kind);
     EXPECT_EQ(result.tokens, 60 * 4 * 32);
-    for (const AlignStep& step : steps) EXPECT_EQ(step.held_out.size(), step.step % 25 == 0 ? 3u : 0u);
+    for (const AlignStep& step : steps)
+      EXPECT_EQ(step.held_out.size(), step.step % 25 == 0 ? 3u : 0u);
     EXPECT_FALSE(model.branch(0).parameters()[0].second.requires_grad());
   }
 }
@@ -167,30 +176,39 @@ TEST(Aligner, FitsTheOutputScaleBeforeTheFirstStep) {
   options.lr = options.lr_final = 1e-12;
   options.fit_tokens = 4096;
   const AlignResult result = align(model, options);
-  for (size_t l = 0; l < before.size(); ++l) EXPECT_LT(result.error_before[l], std::min(1.05, 1.02 * before[l])) << l;
+  for (size_t l = 0; l < before.size(); ++l)
+    EXPECT_LT(result.error_before[l], std::min(1.05, 1.02 * before[l])) << l;
 }
 
 TEST(Aligner, ResumeGivesTheSameLossesBitForBit) {
   const ToyText text;
-  const std::string path = (std::filesystem::path(testing::TempDir()) / (std::to_string(::getpid()) + "align.safetensors")).string();
+  const std::string path = (std::filesystem::path(testing::TempDir()) /
+                            (std::to_string(::getpid()) + "align.safetensors"))
+                               .string();
   AlignOptions options = toy_options();
   options.micro_batch = 2;
-  MorphModel whole = tiny_morph_model(toy_shape()), first = tiny_morph_model(toy_shape()), second = tiny_morph_model(toy_shape(), 1);
+  MorphModel whole = tiny_morph_model(toy_shape()), first = tiny_morph_model(toy_shape()),
+             second = tiny_morph_model(toy_shape(), 1);
   std::vector<AlignStep> wanted, found;
   const AlignResult end = align(whole, options, &wanted);
   {
     Aligner aligner(first, text, options);
     const StopFlag stop;
-    EXPECT_TRUE(aligner.run([&](const AlignStep& step) {
-      found.push_back(step);
-      if (step.step == 5) stop.set();
-    }, stop).stopped);
+    EXPECT_TRUE(aligner
+                    .run(
+                        [&](const AlignStep& step) {
+                          found.push_back(step);
+                          if (step.step == 5) stop.set();
+                        },
+                        stop)
+                    .stopped);
     aligner.save(path);
   }
   Aligner aligner(second, text, options);
   aligner.resume(path);
   EXPECT_TRUE(equal(values(first), values(second)));
-  const AlignResult result = aligner.run([&](const AlignStep& step) { found.push_back(step); }, StopFlag());
+  const AlignResult result =
+      aligner.run([&](const AlignStep& step) { found.push_back(step); }, StopFlag());
   ASSERT_EQ(found.size(), wanted.size());
   for (size_t i = 0; i < found.size(); ++i) EXPECT_EQ(found[i].loss, wanted[i].loss) << i;
   EXPECT_TRUE(equal(values(second), values(whole)));
@@ -233,9 +251,14 @@ TEST(Aligner, StopsBetweenLayersAndGoesOn) {
   set.set();
   EXPECT_EQ(aligner.run({}, set).steps, 0);
   const StopFlag later;
-  EXPECT_EQ(aligner.run([&](const AlignStep& step) {
-    if (step.step == 3) later.set();
-  }, later).steps, 3);
+  EXPECT_EQ(aligner
+                .run(
+                    [&](const AlignStep& step) {
+                      if (step.step == 3) later.set();
+                    },
+                    later)
+                .steps,
+            3);
   EXPECT_FALSE(aligner.run({}, StopFlag()).stopped);
   EXPECT_TRUE(equal(values(model), values(whole)));
 }

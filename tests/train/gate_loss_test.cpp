@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The gate loss: exact ends, gradients against central differences for every source, target and norm, cross-entropy.
+// The gate loss: exact ends, gradients against central differences for every source, target and
+// norm, cross-entropy.
 #include "core/train/gate_loss.h"
 
 #include <cmath>
@@ -28,18 +29,17 @@ GateBatch toy_batch(int64_t B = 2, int64_t T = 24, bool labels = false) {
   return batch;
 }
 
-at::Tensor some_gates(int64_t layers) {
-  return at::linspace(0.25, 0.85, layers, at::kFloat);
-}
+at::Tensor some_gates(int64_t layers) { return at::linspace(0.25, 0.85, layers, at::kFloat); }
 
-at::Tensor gradient_at(const MorphModel& model, const GateOptions& options, const GateBatch& batch, const at::Tensor& alpha) {
+at::Tensor gradient_at(const MorphModel& model, const GateOptions& options, const GateBatch& batch,
+                       const at::Tensor& alpha) {
   const at::Tensor leaf = alpha.clone().requires_grad_(true);
   return torch::autograd::grad({gate_loss(model, options, batch, leaf)}, {leaf})[0];
 }
 
 // Central differences of fourth order: (8 (f(h) - f(-h)) - (f(2h) - f(-2h))) / 12h.
-at::Tensor central_differences(const MorphModel& model, const GateOptions& options, const GateBatch& batch,
-                               const at::Tensor& alpha, double h = 2e-3) {
+at::Tensor central_differences(const MorphModel& model, const GateOptions& options,
+                               const GateBatch& batch, const at::Tensor& alpha, double h = 2e-3) {
   const at::NoGradGuard no_grad;
   at::Tensor found = at::empty_like(alpha);
   for (int64_t l = 0; l < alpha.numel(); ++l) {
@@ -57,8 +57,8 @@ double relative_error(const at::Tensor& found, const at::Tensor& wanted) {
   return ((found - wanted).norm() / wanted.norm()).item<double>();
 }
 
-
-class GateGradient : public testing::TestWithParam<std::tuple<const char*, const char*, const char*, const char*>> {};
+class GateGradient : public testing::TestWithParam<
+                         std::tuple<const char*, const char*, const char*, const char*>> {};
 
 TEST_P(GateGradient, EqualsCentralDifferences) {
   GateOptions options;
@@ -71,12 +71,15 @@ TEST_P(GateGradient, EqualsCentralDifferences) {
   const at::Tensor alpha = some_gates(model.layers());
   const at::Tensor found = gradient_at(model, options, batch, alpha);
   ASSERT_TRUE(at::isfinite(found).all().item<bool>());
-  // Measured at most 6e-5 of the gradient's norm for every option and kind: what rounding of the float32 loss leaves.
-  EXPECT_LT(relative_error(found, central_differences(model, options, batch, alpha)), 3e-4) << found;
+  // Measured at most 6e-5 of the gradient's norm for every option and kind: what rounding of the
+  // float32 loss leaves.
+  EXPECT_LT(relative_error(found, central_differences(model, options, batch, alpha)), 3e-4)
+      << found;
 }
 
 INSTANTIATE_TEST_SUITE_P(EveryOption, GateGradient,
-                         testing::Combine(testing::Values("recomputed", "teacher"), testing::Values("mixed", "teacher"),
+                         testing::Combine(testing::Values("recomputed", "teacher"),
+                                          testing::Values("mixed", "teacher"),
                                           testing::Values("residual", "mixer", "block", "last"),
                                           testing::Values("sum", "mean", "relative")));
 
@@ -87,13 +90,15 @@ TEST_P(GateGradientOfKind, EqualsCentralDifferences) {
   const GateBatch batch = toy_batch();
   const at::Tensor alpha = some_gates(model.layers());
   const GateOptions options;
-  EXPECT_LT(relative_error(gradient_at(model, options, batch, alpha), central_differences(model, options, batch, alpha)),
+  EXPECT_LT(relative_error(gradient_at(model, options, batch, alpha),
+                           central_differences(model, options, batch, alpha)),
             3e-4);
 }
 
 INSTANTIATE_TEST_SUITE_P(EveryKind, GateGradientOfKind,
-                         testing::Values(BranchKind::plain, BranchKind::lightning, BranchKind::gla, BranchKind::simple,
-                                         BranchKind::mamba2, BranchKind::gdn, BranchKind::kda, BranchKind::window));
+                         testing::Values(BranchKind::plain, BranchKind::lightning, BranchKind::gla,
+                                         BranchKind::simple, BranchKind::mamba2, BranchKind::gdn,
+                                         BranchKind::kda, BranchKind::window));
 
 TEST(GateGradientOfCrossEntropy, EqualsCentralDifferences) {
   for (const char* supervision : {"ce", "answer"})
@@ -105,7 +110,8 @@ TEST(GateGradientOfCrossEntropy, EqualsCentralDifferences) {
       const GateBatch batch = toy_batch(2, 24, true);
       const at::Tensor alpha = some_gates(model.layers());
       const at::Tensor found = gradient_at(model, options, batch, alpha);
-      EXPECT_LT(relative_error(found, central_differences(model, options, batch, alpha)), 1e-3) << supervision << found;
+      EXPECT_LT(relative_error(found, central_differences(model, options, batch, alpha)), 1e-3)
+          << supervision << found;
     }
 }
 
@@ -115,7 +121,8 @@ TEST(GateGradient, IsExactWhereGatesSitAtTheEnds) {
   const GateBatch batch = toy_batch();
   const at::Tensor alpha = at::tensor({1.0f, 0.0f, 0.5f, 0.0f});
   const GateOptions options;
-  EXPECT_LT(relative_error(gradient_at(model, options, batch, alpha), central_differences(model, options, batch, alpha)),
+  EXPECT_LT(relative_error(gradient_at(model, options, batch, alpha),
+                           central_differences(model, options, batch, alpha)),
             3e-4);
 }
 
@@ -133,7 +140,9 @@ TEST(GateLoss, AllGatesAtOneGiveExactlyNothing) {
         const at::Tensor loss = gate_loss(model, options, toy_batch(), leaf, &relative);
         EXPECT_EQ(loss.item<double>(), 0) << target;
         EXPECT_EQ(relative, 0) << target;
-        EXPECT_TRUE(at::equal(torch::autograd::grad({loss}, {leaf})[0], at::zeros({model.layers()}))) << target;
+        EXPECT_TRUE(
+            at::equal(torch::autograd::grad({loss}, {leaf})[0], at::zeros({model.layers()})))
+            << target;
       }
 }
 
@@ -165,7 +174,8 @@ TEST(MixedStream, GatesAtZeroAndOneAreTheHybrid) {
     const LayerPlan plan = LayerPlan::of(L, full);
     for (const bool gradient : {false, true}) {
       const at::AutoGradMode mode(gradient);
-      EXPECT_TRUE(at::equal(mixed_states(model, {}, ids, alpha.clone().requires_grad_(gradient)), model.states(ids, plan)))
+      EXPECT_TRUE(at::equal(mixed_states(model, {}, ids, alpha.clone().requires_grad_(gradient)),
+                            model.states(ids, plan)))
           << plan.to_string();
     }
   }
@@ -177,15 +187,20 @@ TEST(GateMix, EqualsTheKernelOfThatName) {
     std::vector<at::Tensor> outputs, gradients[3];
     const at::Tensor f = at::randn({2, 5, 7}), l = at::randn({2, 5, 7}), up = at::randn({2, 5, 7});
     for (const bool ours : {true, false}) {
-      const at::Tensor full = f.clone().requires_grad_(true), linear = l.clone().requires_grad_(true);
+      const at::Tensor full = f.clone().requires_grad_(true),
+                       linear = l.clone().requires_grad_(true);
       const at::Tensor alpha = at::full({}, value, at::kFloat).requires_grad_(true);
-      const at::Tensor y = ours ? gate_mix(full, linear, alpha, value) : kernels::gate_mix(alpha, full, linear);
+      const at::Tensor y =
+          ours ? gate_mix(full, linear, alpha, value) : kernels::gate_mix(alpha, full, linear);
       outputs.push_back(y.detach());
-      const auto g = torch::autograd::grad({y}, {full, linear, alpha}, {up}, std::nullopt, false, true);
-      for (int i = 0; i < 3; ++i) gradients[i].push_back(g[i].defined() ? g[i] : at::zeros_like(i < 2 ? f : alpha));
+      const auto g =
+          torch::autograd::grad({y}, {full, linear, alpha}, {up}, std::nullopt, false, true);
+      for (int i = 0; i < 3; ++i)
+        gradients[i].push_back(g[i].defined() ? g[i] : at::zeros_like(i < 2 ? f : alpha));
     }
     EXPECT_TRUE(at::allclose(outputs[0], outputs[1], 1e-6, 1e-6)) << value;
-    for (int i = 0; i < 3; ++i) EXPECT_TRUE(at::allclose(gradients[i][0], gradients[i][1], 1e-5, 1e-5)) << value << " " << i;
+    for (int i = 0; i < 3; ++i)
+      EXPECT_TRUE(at::allclose(gradients[i][0], gradients[i][1], 1e-5, 1e-5)) << value << " " << i;
   }
 }
 
@@ -197,7 +212,8 @@ TEST(GateLoss, NormsAndPaddingByHand) {
   const GateBatch batch = toy_batch();
   const double sum = gate_loss(model, options, batch, alpha).item<double>();
   options.norm = "mean";
-  EXPECT_NEAR(gate_loss(model, options, batch, alpha).item<double>(), sum / model.teacher().config().hidden, 1e-6 * sum);
+  EXPECT_NEAR(gate_loss(model, options, batch, alpha).item<double>(),
+              sum / model.teacher().config().hidden, 1e-6 * sum);
   options.norm = "relative";
   double relative = 0;
   const double loss = gate_loss(model, options, batch, alpha, &relative).item<double>();
@@ -211,7 +227,8 @@ TEST(GateLoss, NormsAndPaddingByHand) {
   both.ids[1].slice(0, 0, 18).copy_(other.ids[0]);
   both.rows = at::cat({one.rows, other.rows + 1});
   both.columns = at::cat({one.columns, other.columns});
-  const double apart = gate_loss(model, options, one, alpha).item<double>() + gate_loss(model, options, other, alpha).item<double>();
+  const double apart = gate_loss(model, options, one, alpha).item<double>() +
+                       gate_loss(model, options, other, alpha).item<double>();
   EXPECT_NEAR(gate_loss(model, options, both, alpha).item<double>(), apart / 2, 1e-5 * apart);
 }
 
@@ -231,7 +248,8 @@ TEST(GateLoss, StopsInForwardAndBackward) {
 }
 
 TEST(LocalErrors, EqualTheLossAtZeroOnTeacherInputs) {
-  // Full and branch source teacher, target mixer: sum_l (1 - alpha_l)^2 c_l / L, so alpha = 0 gives the mean of c.
+  // Full and branch source teacher, target mixer: sum_l (1 - alpha_l)^2 c_l / L, so alpha = 0 gives
+  // the mean of c.
   const MorphModel model = tiny_morph_model();
   GateOptions options;
   options.full_source = options.branch_source = "teacher";
@@ -240,8 +258,10 @@ TEST(LocalErrors, EqualTheLossAtZeroOnTeacherInputs) {
   const std::vector<double> c = local_errors(model, options, toy_batch());
   double mean = 0;
   for (const double one : c) mean += one / static_cast<double>(c.size());
-  EXPECT_NEAR(gate_loss(model, options, toy_batch(), at::zeros({4}, at::kFloat)).item<double>(), mean, 1e-5 * mean);
-  EXPECT_NEAR(gate_loss(model, options, toy_batch(), at::full({4}, 0.5, at::kFloat)).item<double>(), mean / 4, 1e-5 * mean);
+  EXPECT_NEAR(gate_loss(model, options, toy_batch(), at::zeros({4}, at::kFloat)).item<double>(),
+              mean, 1e-5 * mean);
+  EXPECT_NEAR(gate_loss(model, options, toy_batch(), at::full({4}, 0.5, at::kFloat)).item<double>(),
+              mean / 4, 1e-5 * mean);
 }
 
 TEST(RowCrossEntropy, EqualsThePlainForm) {
@@ -254,7 +274,8 @@ TEST(RowCrossEntropy, EqualsThePlainForm) {
   for (const int64_t chunk : {1, 7, 19, 100}) {
     const at::Tensor rows = row_cross_entropy(*teacher, b, labels, nullptr, chunk);
     EXPECT_NEAR(rows.item<double>(), plain.item<double>(), 1e-5);  // of 13.6, in float32
-    EXPECT_TRUE(at::allclose(torch::autograd::grad({rows * 3}, {b})[0], wanted * 3, 1e-5, 1e-6)) << chunk;
+    EXPECT_TRUE(at::allclose(torch::autograd::grad({rows * 3}, {b})[0], wanted * 3, 1e-5, 1e-6))
+        << chunk;
   }
   const StopFlag stop;
   stop.set();
@@ -325,7 +346,8 @@ TEST(GateOptionsCheck, NamesTheOption) {
   EXPECT_NE(message([](GateOptions& o) { o.steps = 0; }).find("steps"), std::string::npos);
   EXPECT_NE(message([](GateOptions& o) { o.lr = std::nan(""); }).find("lr"), std::string::npos);
   EXPECT_NE(message([](GateOptions& o) { o.lr_final = 1; }).find("lr_final"), std::string::npos);
-  EXPECT_NE(message([](GateOptions& o) { o.supervision = ""; }).find("supervision"), std::string::npos);
+  EXPECT_NE(message([](GateOptions& o) { o.supervision = ""; }).find("supervision"),
+            std::string::npos);
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Gate training end to end on toys: every option once, the closed form, budgets, paths, resuming, stopping, broken weights.
+// Gate training end to end on toys: every option once, the closed form, budgets, paths, resuming,
+// stopping, broken weights.
 #include "core/train/gate_trainer.h"
 
 #include <cmath>
@@ -33,7 +34,9 @@ std::string scratch_file(const std::string& name) {
 /// Passkeys that never change: one length, one sample, so that every step sees the same loss.
 class OneSample : public ToyText {
  public:
-  TokenIds take(uint64_t, uint64_t, int64_t tokens) const override { return ToyText::take(1, 1, tokens); }
+  TokenIds take(uint64_t, uint64_t, int64_t tokens) const override {
+    return ToyText::take(1, 1, tokens);
+  }
 };
 PasskeyOptions one_key_options() {
   PasskeyOptions options = toy_passkey_options();
@@ -45,14 +48,19 @@ PasskeyOptions one_key_options() {
   return options;
 }
 
-GateResult train(const MorphModel& model, const GateOptions& options, const ToyData& data, std::vector<GateStep>* steps = nullptr) {
+GateResult train(const MorphModel& model, const GateOptions& options, const ToyData& data,
+                 std::vector<GateStep>* steps = nullptr) {
   GateTrainer trainer(model, data.passkeys, &data.text, options);
-  return trainer.run([&](const GateStep& step) {
-    if (steps) steps->push_back(step);
-  }, StopFlag());
+  return trainer.run(
+      [&](const GateStep& step) {
+        if (steps) steps->push_back(step);
+      },
+      StopFlag());
 }
 
-double mean(const std::vector<double>& x) { return std::accumulate(x.begin(), x.end(), 0.0) / static_cast<double>(x.size()); }
+double mean(const std::vector<double>& x) {
+  return std::accumulate(x.begin(), x.end(), 0.0) / static_cast<double>(x.size());
+}
 
 TEST(GateTrainer, EveryCombinationOfOptionsTakesAStepWithFiniteGradients) {
   const MorphModel model = tiny_morph_model(toy_shape(2));
@@ -66,10 +74,14 @@ TEST(GateTrainer, EveryCombinationOfOptionsTakesAStepWithFiniteGradients) {
             for (const char* tokens : {"answer", "qa", "all"})
               for (const char* supervision : {"passkey", "lm", "ce", "answer"})
                 for (const char* penalty : {"0.1", "budget", "path"}) {
-                  // The text tells tokens apart for passkey only, norms and targets for alignment only.
-                  const bool align = std::string(supervision) == "passkey" || std::string(supervision) == "lm";
-                  if (std::string(supervision) != "passkey" && std::string(tokens) != "answer") continue;
-                  if (!align && (std::string(target) != "residual" || std::string(norm) != "sum")) continue;
+                  // The text tells tokens apart for passkey only, norms and targets for alignment
+                  // only.
+                  const bool align =
+                      std::string(supervision) == "passkey" || std::string(supervision) == "lm";
+                  if (std::string(supervision) != "passkey" && std::string(tokens) != "answer")
+                    continue;
+                  if (!align && (std::string(target) != "residual" || std::string(norm) != "sum"))
+                    continue;
                   GateOptions options;
                   options.constraint = constraint;
                   options.full_source = full_source;
@@ -80,7 +92,8 @@ TEST(GateTrainer, EveryCombinationOfOptionsTakesAStepWithFiniteGradients) {
                   options.supervision = supervision;
                   options.penalty = penalty;
                   options.text_length = 24;
-                  options.steps = 2;  // at clamped gates of 1 the first step of an alignment loss is free
+                  options.steps =
+                      2;  // at clamped gates of 1 the first step of an alignment loss is free
                   std::vector<GateStep> steps;
                   const GateResult result = train(model, options, data, &steps);
                   ASSERT_EQ(steps.size(), 2u);
@@ -91,7 +104,8 @@ TEST(GateTrainer, EveryCombinationOfOptionsTakesAStepWithFiniteGradients) {
                   }
                   ASSERT_NE(steps[1].gradient, (std::vector<double>{0, 0}));
                   ASSERT_EQ(result.score.size(), 2u);
-                  ASSERT_EQ(result.score_method, std::string(penalty) == "path" ? "path" : "time_average");
+                  ASSERT_EQ(result.score_method,
+                            std::string(penalty) == "path" ? "path" : "time_average");
                   ++combinations;
                 }
   EXPECT_EQ(combinations, 2 * 2 * 2 * 3 * (4 * 3 * 3 + 4 * 3 + 1 + 1));
@@ -115,7 +129,9 @@ TEST(GateTrainer, DecoupledProblemConvergesToTheClosedForm) {
   GateTrainer trainer(model, passkeys, nullptr, options);
   const GateResult result = trainer.run({}, StopFlag());
   for (size_t l = 0; l < wanted.size(); ++l) EXPECT_NEAR(result.alpha[l], wanted[l], 1e-3) << l;
-  EXPECT_GT(*std::max_element(wanted.begin(), wanted.end()) - *std::min_element(wanted.begin(), wanted.end()), 0.1);
+  EXPECT_GT(*std::max_element(wanted.begin(), wanted.end()) -
+                *std::min_element(wanted.begin(), wanted.end()),
+            0.1);
 }
 
 TEST(GateTrainer, FirstStepAtOneIsFreeAndExactlyThePenalty) {
@@ -126,22 +142,26 @@ TEST(GateTrainer, FirstStepAtOneIsFreeAndExactlyThePenalty) {
   GateTrainer trainer(model, data.passkeys, nullptr, options);
   const StopFlag stop;
   GateStep first;
-  const GateResult result = trainer.run([&](const GateStep& step) {
-    first = step;
-    stop.set();
-  }, stop);
+  const GateResult result = trainer.run(
+      [&](const GateStep& step) {
+        first = step;
+        stop.set();
+      },
+      stop);
   EXPECT_TRUE(result.stopped);
   EXPECT_EQ(result.steps, 1);
   EXPECT_EQ(result.forwards, 0);
   EXPECT_EQ(first.loss, 0);
   EXPECT_EQ(first.relative, 0);
   EXPECT_EQ(first.gradient, (std::vector<double>(4, 0.0)));
-  for (const double alpha : first.alpha) EXPECT_NEAR(alpha, 1 - first.lr, 1e-6);  // Adam's first step is lr long
+  for (const double alpha : first.alpha)
+    EXPECT_NEAR(alpha, 1 - first.lr, 1e-6);  // Adam's first step is lr long
   EXPECT_EQ(first.tokens, static_cast<int64_t>(data.passkeys.sample(0).ids.size()));
 }
 
 TEST(GateTrainer, BudgetPenaltyEndsNearTheBudget) {
-  // Alignment only: a random teacher is no better at its answers than its branches, so `answer` has nothing to fit a budget to.
+  // Alignment only: a random teacher is no better at its answers than its branches, so `answer` has
+  // nothing to fit a budget to.
   const MorphModel model = tiny_morph_model(toy_shape(3));
   const ToyData data;
   for (const char* target : {"residual", "last"}) {
@@ -162,7 +182,8 @@ TEST(GateTrainer, BudgetPenaltyEndsNearTheBudget) {
 }
 
 TEST(GateTrainer, PathOrdersLayersByTheirError) {
-  // On the decoupled problem a gate falls below 0.5 at lambda = c_l / L, so the path must rank layers by c.
+  // On the decoupled problem a gate falls below 0.5 at lambda = c_l / L, so the path must rank
+  // layers by c.
   const MorphModel model = tiny_morph_model(toy_shape(4));
   const OneSample text;
   const PasskeyData passkeys(toy_tokenizer(), one_key_options(), text, 1);
@@ -171,7 +192,8 @@ TEST(GateTrainer, PathOrdersLayersByTheirError) {
   options.target = "mixer";
   options.penalty = "path";
   options.steps = 1200;
-  const std::vector<double> c = local_errors(model, options, gate_batch(passkeys, nullptr, options, 0));
+  const std::vector<double> c =
+      local_errors(model, options, gate_batch(passkeys, nullptr, options, 0));
   GateTrainer trainer(model, passkeys, nullptr, options);
   const GateResult result = trainer.run({}, StopFlag());
   EXPECT_EQ(result.score_method, "path");
@@ -182,7 +204,8 @@ TEST(GateTrainer, PathOrdersLayersByTheirError) {
     return index;
   };
   EXPECT_EQ(order(result.score), order(c));
-  for (size_t l = 0; l < c.size(); ++l) EXPECT_NEAR(result.score[l], std::log10(c[l] / 4), 0.15) << l;
+  for (size_t l = 0; l < c.size(); ++l)
+    EXPECT_NEAR(result.score[l], std::log10(c[l] / 4), 0.15) << l;
 }
 
 TEST(GateTrainer, SigmoidStartsAtLogitFour) {
@@ -214,16 +237,19 @@ TEST(GateTrainer, ResumeReachesTheSameGatesBitForBit) {
       {
         GateTrainer first(model, data.passkeys, nullptr, options);
         const StopFlag stop;
-        const GateResult half = first.run([&](const GateStep& step) {
-          parts.push_back(step);
-          if (step.step == 17) stop.set();
-        }, stop);
+        const GateResult half = first.run(
+            [&](const GateStep& step) {
+              parts.push_back(step);
+              if (step.step == 17) stop.set();
+            },
+            stop);
         EXPECT_TRUE(half.stopped);
         first.save(path);
       }
       GateTrainer second(model, data.passkeys, nullptr, options);
       second.resume(path);
-      const GateResult found = second.run([&](const GateStep& step) { parts.push_back(step); }, StopFlag());
+      const GateResult found =
+          second.run([&](const GateStep& step) { parts.push_back(step); }, StopFlag());
       EXPECT_EQ(found.alpha, wanted.alpha);
       EXPECT_EQ(found.final_raw, wanted.final_raw);
       EXPECT_EQ(found.score, wanted.score);
@@ -259,9 +285,13 @@ TEST(GateTrainer, StopsWithinAStepAndGoesOn) {
   EXPECT_EQ(trainer.run({}, stop).steps, 0);
   int64_t seen = 0;
   const StopFlag later;
-  EXPECT_TRUE(trainer.run([&](const GateStep& step) {
-    if ((seen = step.step) == 5) later.set();
-  }, later).stopped);
+  EXPECT_TRUE(trainer
+                  .run(
+                      [&](const GateStep& step) {
+                        if ((seen = step.step) == 5) later.set();
+                      },
+                      later)
+                  .stopped);
   EXPECT_EQ(seen, 5);
   const GateResult result = trainer.run({}, StopFlag());
   EXPECT_FALSE(result.stopped);
@@ -282,7 +312,8 @@ TEST(GateTrainer, NamesStepAndLayerOfABrokenWeight) {
         options.constraint = constraint;
         options.steps = 5;
         // Only an alignment loss at gates of exactly 1 does without the branch, in its first step.
-        const bool free_step = std::string(supervision) == "passkey" && std::string(constraint) == "clamp";
+        const bool free_step =
+            std::string(supervision) == "passkey" && std::string(constraint) == "clamp";
         GateTrainer trainer(model, data.passkeys, nullptr, options);
         GateStep last;
         try {
@@ -290,10 +321,19 @@ TEST(GateTrainer, NamesStepAndLayerOfABrokenWeight) {
           FAIL() << "the poison went unseen";
         } catch (const Error& error) {
           EXPECT_EQ(error.code(), ErrorCode::non_finite);
-          EXPECT_NE(error.message().find(free_step ? "step 2: layer 2" : "step 1: layer 2"), std::string::npos) << error.message();
+          EXPECT_NE(error.message().find(free_step ? "step 2: layer 2" : "step 1: layer 2"),
+                    std::string::npos)
+              << error.message();
         }
         EXPECT_EQ(last.step, free_step ? 1 : 0);
-        for (const double alpha : trainer.run({}, [] { StopFlag set; set.set(); return set; }()).alpha)
+        for (const double alpha : trainer
+                                      .run({},
+                                           [] {
+                                             StopFlag set;
+                                             set.set();
+                                             return set;
+                                           }())
+                                      .alpha)
           EXPECT_TRUE(std::isfinite(alpha));  // the gates before that step are kept
       }
 }

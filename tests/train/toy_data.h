@@ -25,7 +25,8 @@ class ToyText : public TextSource {
   TokenIds take(uint64_t seed, uint64_t index, int64_t tokens) const override {
     Random random = Random(seed).fork("toy", index);
     TokenIds ids;
-    for (int64_t i = 0; i < tokens; ++i) ids.push_back(static_cast<int64_t>('a' + random.uniform(26)));
+    for (int64_t i = 0; i < tokens; ++i)
+      ids.push_back(static_cast<int64_t>('a' + random.uniform(26)));
     return ids;
   }
   int64_t size() const override { return INT64_MAX; }

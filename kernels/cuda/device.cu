@@ -19,7 +19,8 @@ const Device& device() {
   if (now.multiprocessors == 0) {
     cudaDeviceGetAttribute(&now.multiprocessors, cudaDevAttrMultiProcessorCount, index);
     cudaDeviceGetAttribute(&now.major, cudaDevAttrComputeCapabilityMajor, index);
-    cudaDeviceGetAttribute(&now.shared_bytes_per_block, cudaDevAttrMaxSharedMemoryPerBlockOptin, index);
+    cudaDeviceGetAttribute(&now.shared_bytes_per_block, cudaDevAttrMaxSharedMemoryPerBlockOptin,
+                           index);
   }
   return now;
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The few machine instructions the kernels are written in: tensor-core product, matrix load, asynchronous copy,
-// barriers. A test can put its own versions in their place (FLASHMORPH_EMULATE) and run a kernel on the CPU.
+// The few machine instructions the kernels are written in: tensor-core product, matrix load,
+// asynchronous copy, barriers. A test can put its own versions in their place (FLASHMORPH_EMULATE)
+// and run a kernel on the CPU.
 #pragma once
 
 #include <cstdint>
@@ -55,9 +56,9 @@ __device__ __forceinline__ void load_matrix_transposed(uint32_t (&r)[4], uint32_
 
 // the reverse of load_matrix
 __device__ __forceinline__ void store_matrix(uint32_t address, const uint32_t (&r)[4]) {
-#if __CUDA_ARCH__ >= 900
-  asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1,%2,%3,%4};" ::"r"(address), "r"(r[0]), "r"(r[1]),
-               "r"(r[2]), "r"(r[3])
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1,%2,%3,%4};" ::"r"(address),
+               "r"(r[0]), "r"(r[1]), "r"(r[2]), "r"(r[3])
                : "memory");
 #else
   const int lane = static_cast<int>(threadIdx.x % 32);
@@ -72,8 +73,7 @@ __device__ __forceinline__ void store_matrix(uint32_t address, const uint32_t (&
 // c[16x8] += a[16x16] b[16x8], bf16 in, fp32 out
 __device__ __forceinline__ void multiply_add(float (&c)[4], const uint32_t (&a)[4], uint32_t b0,
                                              uint32_t b1) {
-  asm(
-      "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
+  asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
       "{%0,%1,%2,%3};"
       : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
@@ -81,14 +81,18 @@ __device__ __forceinline__ void multiply_add(float (&c)[4], const uint32_t (&a)[
 
 // 16 bytes from device to shared memory, or zeros
 __device__ __forceinline__ void copy_async(uint32_t shared, const void* source) {
-  asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16;" ::"r"(shared), "l"(source) : "memory");
+  asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16;" ::"r"(shared), "l"(source)
+               : "memory");
 }
-__device__ __forceinline__ void copy_async_or_zero(uint32_t shared, const void* source, bool valid) {
+__device__ __forceinline__ void copy_async_or_zero(uint32_t shared, const void* source,
+                                                   bool valid) {
   asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16, %2;" ::"r"(shared), "l"(source),
                "r"(valid ? 16 : 0)
                : "memory");
 }
-__device__ __forceinline__ void copy_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+__device__ __forceinline__ void copy_commit() {
+  asm volatile("cp.async.commit_group;" ::: "memory");
+}
 template <int Pending>
 __device__ __forceinline__ void copy_wait() {
   asm volatile("cp.async.wait_group %0;" ::"n"(Pending) : "memory");
@@ -103,11 +107,13 @@ template <class... Params, class... Args>
 cudaError_t launch(void (*kernel)(Params...), dim3 grid, int threads, int shared_bytes,
                    cudaStream_t stream, Args... args) {
   if (shared_bytes > 48 * 1024) {
-    const cudaError_t error = cudaFuncSetAttribute(
-        kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes);
+    const cudaError_t error =
+        cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes);
     if (error != cudaSuccess) return error;
   }
+  // clang-format off
   kernel<<<grid, threads, shared_bytes, stream>>>(static_cast<Params>(args)...);
+  // clang-format on
   return cudaGetLastError();
 }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Registers the CUDA kernels with LibTorch's dispatcher; what a kernel does not cover goes to the chunk form.
+// Registers the CUDA kernels with LibTorch's dispatcher; what a kernel does not cover goes to the
+// chunk form.
 #include <ATen/ATen.h>
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <c10/cuda/CUDAGuard.h>
@@ -74,17 +75,19 @@ at::Tensor new_state(const at::Tensor& q) {
 template <class Args>
 at::Tensor workspace(const Args& args, const at::Tensor& like) {
   // never empty: a null scratch means counting
-  return at::empty({static_cast<int64_t>(workspace_bytes(args)) + 256}, like.options().dtype(at::kByte));
+  return at::empty({static_cast<int64_t>(workspace_bytes(args)) + 256},
+                   like.options().dtype(at::kByte));
 }
 
 void check(const char* function, int error) {
   TORCH_CHECK(error == 0, "[", function, "] launch: expected success, got CUDA error ", error);
 }
 
-std::tuple<at::Tensor, at::Tensor> scalar_decay_forward(
-    const at::Tensor& q_, const at::Tensor& k_, const at::Tensor& v_,
-    const OptionalTensor& log_decay, const OptionalTensor& beta, double scale,
-    const OptionalTensor& state_) {
+std::tuple<at::Tensor, at::Tensor> scalar_decay_forward(const at::Tensor& q_, const at::Tensor& k_,
+                                                        const at::Tensor& v_,
+                                                        const OptionalTensor& log_decay,
+                                                        const OptionalTensor& beta, double scale,
+                                                        const OptionalTensor& state_) {
   const c10::cuda::CUDAGuard guard(q_.device());
   if (!covered(q_, k_, v_)) {
     static const auto op = chunk_form<Forward>("flashmorph::scalar_decay_forward_chunk");
@@ -123,8 +126,20 @@ Gradients scalar_decay_backward(const at::Tensor& q_, const at::Tensor& k_, cons
   at::Tensor dq = at::empty(q.sizes(), q.options()), dk = at::empty(k.sizes(), k.options());
   at::Tensor dv = at::empty(v.sizes(), v.options()), d_state = new_state(q), state, d_final_state;
   const Gates gates(log_decay, beta);
-  ScalarDecayBackward args{shape_of(q, scale), gates.view, view(q),  view(k), view(v),
-                           view(d_output),     view(dq),   view(dk), view(dv), nullptr, nullptr, nullptr, {}, {}};
+  ScalarDecayBackward args{shape_of(q, scale),
+                           gates.view,
+                           view(q),
+                           view(k),
+                           view(v),
+                           view(d_output),
+                           view(dq),
+                           view(dk),
+                           view(dv),
+                           nullptr,
+                           nullptr,
+                           nullptr,
+                           {},
+                           {}};
   if (state_) {
     state = full_precision(*state_);
     args.state = state.const_data_ptr<float>();
@@ -144,8 +159,7 @@ Gradients scalar_decay_backward(const at::Tensor& q_, const at::Tensor& k_, cons
     args.d_beta = view(*d_beta);
   }
   const at::Tensor scratch = workspace(args, q);
-  check("scalar_decay_backward",
-        run(args, scratch.data_ptr(), c10::cuda::getCurrentCUDAStream()));
+  check("scalar_decay_backward", run(args, scratch.data_ptr(), c10::cuda::getCurrentCUDAStream()));
   if (d_log_decay) d_log_decay = d_log_decay->to(log_decay->scalar_type());
   if (d_beta) d_beta = d_beta->to(beta->scalar_type());
   return {std::move(dq),          std::move(dk),     std::move(dv),

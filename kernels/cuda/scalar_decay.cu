@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Host side of the scalar-decay kernels: how a call is cut into segments, and which sweeps it makes.
+// Host side of the scalar-decay kernels: how a call is cut into segments, and which sweeps it
+// makes.
 #include <algorithm>
 #include <cmath>
 
@@ -25,8 +26,9 @@ struct Scratch {
   }
 };
 
-// A sweep is one wave of blocks, each with one segment of one head; states of segments that decay cannot cut off come
-// from shorter pieces computed first, so that this first pass fills the device too.
+// A sweep is one wave of blocks, each with one segment of one head; states of segments that decay
+// cannot cut off come from shorter pieces computed first, so that this first pass fills the device
+// too.
 void cut(Sweep& p, const ScalarDecayShape& shape, int blocks) {
   p.tokens = shape.tokens;
   p.heads = shape.heads;
@@ -56,16 +58,20 @@ cudaError_t sweep(const Sweep& p, cudaStream_t stream) {
   if (p.segments > 1) {
     const int joined = (p.segments - 1) * (p.segment_chunks / p.piece_chunks);
     using Layout = SweepLayout<D, 1, Stages == 1 ? 1 : 3, true>;
-    cudaError_t error = launch(sweep_kernel<D, Reverse, 1, Stages == 1 ? 1 : 3, true>,
-                               dim3(static_cast<unsigned>(joined * p.batch_heads)), 128, Layout::kBytes, stream, p);
+    cudaError_t error =
+        launch(sweep_kernel < D, Reverse, 1, Stages == 1 ? 1 : 3, true >,
+               dim3(static_cast<unsigned>(joined * p.batch_heads)), 128, Layout::kBytes, stream, p);
     if (error != cudaSuccess) return error;
-    const JoinPieces join{p.slots, p.piece_decay, p.pieces, joined, p.segment_chunks / p.piece_chunks, D * D};
-    error = launch(join_pieces_kernel, dim3(D * D / 1024, static_cast<unsigned>(p.batch_heads)), 256, 0, stream, join);
+    const JoinPieces join{
+        p.slots, p.piece_decay, p.pieces, joined, p.segment_chunks / p.piece_chunks, D * D};
+    error = launch(join_pieces_kernel, dim3(D * D / 1024, static_cast<unsigned>(p.batch_heads)),
+                   256, 0, stream, join);
     if (error != cudaSuccess) return error;
   }
   using Layout = SweepLayout<D, Branches, Stages, false>;
   return launch(sweep_kernel<D, Reverse, Branches, Stages, false>,
-                dim3(static_cast<unsigned>(p.segments * p.batch_heads)), 128 * Branches, Layout::kBytes, stream, p);
+                dim3(static_cast<unsigned>(p.segments * p.batch_heads)), 128 * Branches,
+                Layout::kBytes, stream, p);
 }
 
 // as many stages as the shared memory of the device holds
@@ -73,19 +79,23 @@ template <int D, bool Reverse, int Branches>
 cudaError_t sweep(const Sweep& p, cudaStream_t stream) {
   const int room = device().shared_bytes_per_block;
   if constexpr (Branches == 2) {
-    if (SweepLayout<D, Branches, 3, false>::kBytes <= room) return sweep<D, Reverse, Branches, 3>(p, stream);
+    if (SweepLayout<D, Branches, 3, false>::kBytes <= room)
+      return sweep<D, Reverse, Branches, 3>(p, stream);
   }
-  if (SweepLayout<D, Branches, 2, false>::kBytes <= room) return sweep<D, Reverse, Branches, 2>(p, stream);
+  if (SweepLayout<D, Branches, 2, false>::kBytes <= room)
+    return sweep<D, Reverse, Branches, 2>(p, stream);
   return sweep<D, Reverse, Branches, 1>(p, stream);
 }
 
 template <bool Reverse, int Branches>
 cudaError_t sweep(const Sweep& p, int dim, cudaStream_t stream) {
-  return dim == 128 ? sweep<128, Reverse, Branches>(p, stream) : sweep<64, Reverse, Branches>(p, stream);
+  return dim == 128 ? sweep<128, Reverse, Branches>(p, stream)
+                    : sweep<64, Reverse, Branches>(p, stream);
 }
 
 // gates per head, as the sweeps read them
-cudaError_t gates(Sweep& p, const ScalarDecayGates& from, Scratch& scratch, cudaStream_t stream, int batch) {
+cudaError_t gates(Sweep& p, const ScalarDecayGates& from, Scratch& scratch, cudaStream_t stream,
+                  int batch) {
   const int64_t padded = static_cast<int64_t>(p.batch_heads) * p.chunks * kChunk;
   p.fixed_decay = from.fixed;
   float* cumulative = from.per_token.data ? scratch.take<float>(padded) : nullptr;
@@ -93,9 +103,11 @@ cudaError_t gates(Sweep& p, const ScalarDecayGates& from, Scratch& scratch, cuda
   p.cumulative = cumulative;
   p.beta = beta;
   if (!scratch.base || (!cumulative && !beta)) return cudaSuccess;
-  const PrepareGates prepare{from.per_token, from.beta, cumulative, beta, p.tokens, p.heads, p.chunks};
-  return launch(prepare_gates_kernel, dim3(static_cast<unsigned>(p.chunks), static_cast<unsigned>(batch)), 256, 0,
-                stream, prepare);
+  const PrepareGates prepare{from.per_token, from.beta, cumulative, beta,
+                             p.tokens,       p.heads,   p.chunks};
+  return launch(prepare_gates_kernel,
+                dim3(static_cast<unsigned>(p.chunks), static_cast<unsigned>(batch)), 256, 0, stream,
+                prepare);
 }
 
 cudaError_t forward(const ScalarDecayForward& args, Scratch& scratch, cudaStream_t stream) {
@@ -128,7 +140,8 @@ cudaError_t backward(const ScalarDecayBackward& args, Scratch& scratch, cudaStre
   GateGradients finish{};
   if (d_decay) {
     left.dots[0] = scratch.take<float>(4 * padded);
-    left.dump = right.dump = scratch.take<uint4>(static_cast<int64_t>(left.batch_heads) * left.chunks * dim * dim / 8);
+    left.dump = right.dump =
+        scratch.take<uint4>(static_cast<int64_t>(left.batch_heads) * left.chunks * dim * dim / 8);
     right.crossing = scratch.take<float>(static_cast<int64_t>(left.batch_heads) * left.chunks * 4);
   }
   if (d_decay || d_beta) right.dots[1] = scratch.take<float>(4 * padded);
@@ -156,10 +169,11 @@ cudaError_t backward(const ScalarDecayBackward& args, Scratch& scratch, cudaStre
   error = sweep<true, 2>(right, dim, stream);
   if (error != cudaSuccess || !(d_decay || d_beta)) return error;
 
-  finish = {left.dots[0], right.dots[1], right.crossing, right.beta,        args.d_log_decay,
+  finish = {left.dots[0], right.dots[1], right.crossing, right.beta, args.d_log_decay,
             args.d_beta,  left.tokens,   left.heads,     left.chunks};
   return launch(gate_gradients_kernel,
-                dim3(static_cast<unsigned>(left.chunks), static_cast<unsigned>(args.shape.batch)), 256, 0, stream, finish);
+                dim3(static_cast<unsigned>(left.chunks), static_cast<unsigned>(args.shape.batch)),
+                256, 0, stream, finish);
 }
 
 }  // namespace

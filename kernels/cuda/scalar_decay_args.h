@@ -13,15 +13,16 @@ struct View {
   int64_t batch = 0, token = 0, head = 0;
 };
 
-/// Sizes shared by all scalar-decay calls. q, k, v are bf16, 16-byte aligned rows, key and value width `dim`.
+/// Sizes shared by all scalar-decay calls. q, k, v are bf16, 16-byte aligned rows, key and value
+/// width `dim`.
 struct ScalarDecayShape {
   int batch = 0, tokens = 0, heads = 0;
   int dim = 0;  // 64 or 128
   float scale = 1;
 };
 
-/// Decay: at most one of the two is set. fixed: [H] fp32, natural log per token; per_token: [B, T, H] fp32.
-/// beta: [B, T, H] fp32 or absent.
+/// Decay: at most one of the two is set. fixed: [H] fp32, natural log per token; per_token: [B, T,
+/// H] fp32. beta: [B, T, H] fp32 or absent.
 struct ScalarDecayGates {
   const float* fixed = nullptr;
   View per_token;
@@ -38,7 +39,8 @@ struct ScalarDecayForward {
   float* final_state = nullptr;
 };
 
-/// Gradients of the above (method 2.3). d_log_decay: [B, T, H] fp32 or null; d_beta likewise; d_final_state may be null.
+/// Gradients of the above (method 2.3). d_log_decay: [B, T, H] fp32 or null; d_beta likewise;
+/// d_final_state may be null.
 struct ScalarDecayBackward {
   ScalarDecayShape shape;
   ScalarDecayGates gates;
@@ -60,7 +62,8 @@ int run(const ScalarDecayBackward& args, void* workspace, void* stream);
 /// One token with a carried state; `shape.tokens` is 1, `state` is set. No scratch.
 int run_decode(const ScalarDecayForward& args, void* stream);
 
-/// Whether the current device has the shared memory and the instructions (sm_80 and later) for width `dim`.
+/// Whether the current device has the shared memory and the instructions (sm_80 and later) for
+/// width `dim`.
 bool supported(int dim);
 
 }  // namespace flashmorph::kernels::cuda

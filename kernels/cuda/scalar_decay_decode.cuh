@@ -15,7 +15,8 @@ __global__ void __launch_bounds__(128) decode_kernel(const __grid_constant__ Sca
   const int thread = static_cast<int>(threadIdx.x), lane = thread % 32, warp = thread / 32;
   const int batch_head = static_cast<int>(blockIdx.x), batch = batch_head / p.shape.heads;
   const int head = batch_head % p.shape.heads;
-  const int column = static_cast<int>(blockIdx.y) * kDecodeColumns + thread % 4 * 4, row0 = thread / 4;
+  const int column = static_cast<int>(blockIdx.y) * kDecodeColumns + thread % 4 * 4,
+            row0 = thread / 4;
   auto row_of = [&](const View& view) {
     return static_cast<const uint16_t*>(view.data) + batch * view.batch + head * view.head;
   };
@@ -36,7 +37,8 @@ __global__ void __launch_bounds__(128) decode_kernel(const __grid_constant__ Sca
     log_decay = static_cast<const float*>(
         p.gates.per_token.data)[batch * p.gates.per_token.batch + head * p.gates.per_token.head];
   if (p.gates.beta.data)
-    beta = static_cast<const float*>(p.gates.beta.data)[batch * p.gates.beta.batch + head * p.gates.beta.head];
+    beta = static_cast<const float*>(
+        p.gates.beta.data)[batch * p.gates.beta.batch + head * p.gates.beta.head];
   const float decay = exp2_fast(log_decay * 1.4426950408889634f);
   const float v0 = bf16_low(v.x), v1 = bf16_high(v.x), v2 = bf16_low(v.y), v3 = bf16_high(v.y);
   float sum[4] = {};
@@ -56,7 +58,8 @@ __global__ void __launch_bounds__(128) decode_kernel(const __grid_constant__ Sca
 #pragma unroll
   for (int e = 0; e < 4; ++e) {
 #pragma unroll
-    for (int distance = 4; distance < 32; distance *= 2) sum[e] += __shfl_xor_sync(0xffffffffu, sum[e], distance);
+    for (int distance = 4; distance < 32; distance *= 2)
+      sum[e] += __shfl_xor_sync(0xffffffffu, sum[e], distance);
     if (lane < 4) shared[warp * kDecodeColumns + lane * 4 + e] = sum[e];
   }
   __syncthreads();
@@ -66,8 +69,8 @@ __global__ void __launch_bounds__(128) decode_kernel(const __grid_constant__ Sca
     for (int w = 0; w < 4; ++w)
 #pragma unroll
       for (int e = 0; e < 2; ++e) o[e] += shared[w * kDecodeColumns + 2 * thread + e];
-    auto* to = static_cast<uint16_t*>(p.output.data) + batch * p.output.batch + head * p.output.head +
-               blockIdx.y * kDecodeColumns + 2 * thread;
+    auto* to = static_cast<uint16_t*>(p.output.data) + batch * p.output.batch +
+               head * p.output.head + blockIdx.y * kDecodeColumns + 2 * thread;
     *reinterpret_cast<uint32_t*>(to) = pack_bf16(p.shape.scale * o[0], p.shape.scale * o[1]);
   }
 }

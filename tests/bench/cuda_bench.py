@@ -8,6 +8,7 @@ B=1, H=16, D=128, bf16.  GPU milliseconds, median of CUDA events, L2 overwritten
 must move (method of results_h100.md) at the copy rate measured in this run.  --peer needs fla-core and einops."""
 import argparse
 import math
+import os
 import statistics
 import sys
 
@@ -33,10 +34,7 @@ def copy_rate():
 
 
 def peer_call(kind):
-    from fla.ops.simple_gla import chunk_simple_gla
-    import fla.ops.common.chunk_o as chunk_o
-    if not getattr(chunk_o, 'TRITON_ABOVE_3_7_1', True):
-        chunk_o.TRITON_ABOVE_3_7_1 = True  # the refusal of fla issue 640, lifted for timing
+    os.environ.update(FLA_FLASH_QLA='0', FLA_CACHE_RESULTS='0')  # its own Triton path
     from triton.runtime import autotuner
     import triton.testing
     plain = autotuner.Autotuner.__init__
@@ -46,6 +44,10 @@ def peer_call(kind):
         self._do_bench = lambda call, quantiles=(0.5, 0.2, 0.8), **_: triton.testing.do_bench(
             call, warmup=5, rep=20, quantiles=quantiles)
     autotuner.Autotuner.__init__ = init
+    from fla.ops.simple_gla import chunk_simple_gla
+    import fla.ops.common.chunk_o as chunk_o
+    if not getattr(chunk_o, 'TRITON_ABOVE_3_7_1', True):
+        chunk_o.TRITON_ABOVE_3_7_1 = True  # the refusal of fla issue 640, lifted for timing
     if kind == 'fixed':
         gamma = slopes(HEADS)
         return lambda q, k, v, g: chunk_simple_gla(q, k, v, g_gamma=gamma)[0]
@@ -67,7 +69,9 @@ def main():
     scale = DIM ** -0.5
     for decay in args.decays.split(','):
         peer = peer_call(decay) if args.peer else None
-        for tokens in map(int, args.tokens.split(',')):
+        lengths = [int(tokens) for tokens in args.tokens.split(',')]
+        # the peer tunes itself on its first call, whatever its length: make that a typical one
+        for tokens in ([8192] if peer else []) + lengths:
             q, k, v, d_output = inputs(1, tokens, HEADS, DIM, 1)
             g = slopes(HEADS)
             if decay == 'token':

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Runs a CUDA kernel on the CPU: every thread is a fiber, warps meet at matrix instructions, asynchronous copies land
-// as late as the waits allow and warps run in random order, so that a missing barrier shows as a wrong number.
+// Runs a CUDA kernel on the CPU: every thread is a fiber, warps meet at matrix instructions,
+// asynchronous copies land as late as the waits allow and warps run in random order, so that a
+// missing barrier shows as a wrong number.
 #pragma once
 
 #include <ucontext.h>
@@ -29,10 +30,18 @@ struct dim3 {
   dim3() = default;
   dim3(unsigned x_, unsigned y_ = 1, unsigned z_ = 1) : x(x_), y(y_), z(z_) {}
 };
-struct alignas(8) float2 { float x, y; };
-struct alignas(16) float4 { float x, y, z, w; };
-struct alignas(8) uint2 { unsigned x, y; };
-struct alignas(16) uint4 { unsigned x, y, z, w; };
+struct alignas(8) float2 {
+  float x, y;
+};
+struct alignas(16) float4 {
+  float x, y, z, w;
+};
+struct alignas(8) uint2 {
+  unsigned x, y;
+};
+struct alignas(16) uint4 {
+  unsigned x, y, z, w;
+};
 inline float2 make_float2(float x, float y) { return {x, y}; }
 inline float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
 inline uint4 make_uint4(unsigned x, unsigned y, unsigned z, unsigned w) { return {x, y, z, w}; }
@@ -234,13 +243,19 @@ inline unsigned __ballot_sync(unsigned, bool vote) {
 }
 inline int __ffs(unsigned bits) { return __builtin_ffs(static_cast<int>(bits)); }
 template <class T>
-T __ldg(const T* pointer) { return *pointer; }
+T __ldg(const T* pointer) {
+  return *pointer;
+}
 inline float __uint_as_float(uint32_t bits) { return emulator::as_float(bits); }
 inline uint32_t __float_as_uint(float value) { return emulator::as_bits(value); }
 template <class T>
-T min(T a, T b) { return a < b ? a : b; }
+T min(T a, T b) {
+  return a < b ? a : b;
+}
 template <class T>
-T max(T a, T b) { return a > b ? a : b; }
+T max(T a, T b) {
+  return a > b ? a : b;
+}
 
 namespace flashmorph::kernels::cuda {
 
@@ -266,9 +281,8 @@ inline void load_matrices(uint32_t (&r)[4], uint32_t address, bool transposed) {
         std::memcpy(value[row], shared_memory() + warp.in[8 * m + row][0], 16);
       for (int lane = 0; lane < 32; ++lane) {
         const int i = lane / 4, j = 2 * (lane % 4);
-        warp.out[lane][m] = transposed
-                                ? value[j][i] | static_cast<uint32_t>(value[j + 1][i]) << 16
-                                : value[i][j] | static_cast<uint32_t>(value[i][j + 1]) << 16;
+        warp.out[lane][m] = transposed ? value[j][i] | static_cast<uint32_t>(value[j + 1][i]) << 16
+                                       : value[i][j] | static_cast<uint32_t>(value[i][j + 1]) << 16;
       }
     }
   });
@@ -283,7 +297,8 @@ inline void store_matrix(uint32_t address, const uint32_t (&r)[4]) {
   emulator::meet(words, 5, nullptr, 0, [](emulator::Warp& warp) {
     for (int lane = 0; lane < 32; ++lane)
       for (int m = 0; m < 4; ++m)
-        std::memcpy(shared_memory() + warp.in[8 * m + lane / 4][0] + lane % 4 * 4, &warp.in[lane][1 + m], 4);
+        std::memcpy(shared_memory() + warp.in[8 * m + lane / 4][0] + lane % 4 * 4,
+                    &warp.in[lane][1 + m], 4);
   });
 }
 
@@ -317,7 +332,9 @@ inline void multiply_add(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uin
 inline void copy_async_or_zero(uint32_t shared, const void* source, bool valid) {
   emulator::current->groups.back().push_back({shared_memory() + shared, source, valid});
 }
-inline void copy_async(uint32_t shared, const void* source) { copy_async_or_zero(shared, source, true); }
+inline void copy_async(uint32_t shared, const void* source) {
+  copy_async_or_zero(shared, source, true);
+}
 inline void copy_commit() { emulator::current->groups.emplace_back(); }
 template <int Pending>
 void copy_wait() {
@@ -337,8 +354,8 @@ inline void named_barrier(int id, int threads) {
 }
 
 template <class... Params, class... Args>
-cudaError_t launch(void (*kernel)(Params...), dim3 grid, int threads, int shared_bytes, cudaStream_t,
-                   Args... args) {
+cudaError_t launch(void (*kernel)(Params...), dim3 grid, int threads, int shared_bytes,
+                   cudaStream_t, Args... args) {
   emulator::grid_size = grid;
   emulator::block_size = dim3(threads);
   emulator::body = [=] { kernel(static_cast<Params>(args)...); };

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The scalar-decay CUDA kernels, run by the emulator on the CPU, against the recurrence in double precision.
+// The scalar-decay CUDA kernels, run by the emulator on the CPU, against the recurrence in double
+// precision.
 #include <gtest/gtest.h>
 
 #include <limits>
@@ -32,7 +33,8 @@ struct Half {
 
 Half half(const Array& from) {
   Half to;
-  for (double x : from) to.words.push_back(static_cast<uint16_t>(emulator::round_bf16(static_cast<float>(x))));
+  for (double x : from)
+    to.words.push_back(static_cast<uint16_t>(emulator::round_bf16(static_cast<float>(x))));
   return to;
 }
 Half poisoned(size_t size) { return {std::vector<uint16_t>(size, 0x7fc0)}; }
@@ -76,7 +78,8 @@ TEST_P(ScalarDecayEmulated, AgreesWithRecurrence) {
   };
   const int64_t all = c.batch * c.tokens * c.heads * c.dim, gates = c.batch * c.tokens * c.heads;
   const int64_t states = c.batch * c.heads * c.dim * c.dim;
-  Half q = half(fill(all, 1)), k = half(fill(all, .2)), v = half(fill(all, 1)), d_output = half(fill(all, 1));
+  Half q = half(fill(all, 1)), k = half(fill(all, .2)), v = half(fill(all, 1)),
+       d_output = half(fill(all, 1));
   reference::ScalarDecay truth{c.batch, c.tokens, c.heads, c.dim, .125};
   truth.q = widen(q);
   truth.k = widen(k);
@@ -85,7 +88,8 @@ TEST_P(ScalarDecayEmulated, AgreesWithRecurrence) {
   std::vector<float> fixed(static_cast<size_t>(c.heads)), log_decay(static_cast<size_t>(gates));
   std::vector<float> beta(static_cast<size_t>(gates), 1.f);
   for (int64_t h = 0; h < c.heads; ++h)
-    fixed[static_cast<size_t>(h)] = static_cast<float>(-c.strongest * std::pow(.02, static_cast<double>(h)));
+    fixed[static_cast<size_t>(h)] =
+        static_cast<float>(-c.strongest * std::pow(.02, static_cast<double>(h)));
   std::uniform_real_distribution<float> uniform(0.f, 2.f);
   for (int64_t i = 0; i < gates; ++i) {
     log_decay[static_cast<size_t>(i)] =
@@ -101,8 +105,8 @@ TEST_P(ScalarDecayEmulated, AgreesWithRecurrence) {
   truth.d_final_state = widen(d_final);
   truth.run();
 
-  const ScalarDecayShape shape{static_cast<int>(c.batch), static_cast<int>(c.tokens), static_cast<int>(c.heads),
-                               static_cast<int>(c.dim), .125f};
+  const ScalarDecayShape shape{static_cast<int>(c.batch), static_cast<int>(c.tokens),
+                               static_cast<int>(c.heads), static_cast<int>(c.dim), .125f};
   ScalarDecayGates given;
   const View gate_view{nullptr, c.tokens * c.heads, c.heads, 1};
   auto gate = [&](std::vector<float>& x) {
@@ -119,7 +123,13 @@ TEST_P(ScalarDecayEmulated, AgreesWithRecurrence) {
   auto view = [&](Half& h) { return h.view(c.tokens, c.heads, c.dim); };
   Half output = poisoned(q.words.size());
   std::vector<float> final_state(static_cast<size_t>(states), kNaN);
-  ScalarDecayForward forward{shape, given, view(q), view(k), view(v), view(output), c.state ? state.data() : nullptr,
+  ScalarDecayForward forward{shape,
+                             given,
+                             view(q),
+                             view(k),
+                             view(v),
+                             view(output),
+                             c.state ? state.data() : nullptr,
                              final_state.data()};
   std::vector<unsigned char> scratch(workspace_bytes(forward) + 256, 0xff);
   ASSERT_EQ(run(forward, scratch.data(), nullptr), 0);
@@ -128,7 +138,8 @@ TEST_P(ScalarDecayEmulated, AgreesWithRecurrence) {
   error["final_state"] = relative_error(widen(final_state), truth.final_state);
 
   Half dq = poisoned(q.words.size()), dk = dq, dv = dq;
-  std::vector<float> d_state(static_cast<size_t>(states), kNaN), d_log_decay(static_cast<size_t>(gates), kNaN);
+  std::vector<float> d_state(static_cast<size_t>(states), kNaN),
+      d_log_decay(static_cast<size_t>(gates), kNaN);
   std::vector<float> d_beta = d_log_decay;
   ScalarDecayBackward backward{shape, given};
   backward.q = view(q);
@@ -154,8 +165,8 @@ TEST_P(ScalarDecayEmulated, AgreesWithRecurrence) {
   for (const auto& [name, value] : error) {
     RecordProperty(name, std::to_string(value));
     printf("  %-12s %.2e\n", name.c_str(), value);
-    // bf16 operands round by up to 2^-9: measured 1.5e-3 to 4e-3. The gradient of a decay that forgets within a few
-    // tokens is a small difference of such sums: measured 1.1e-2.
+    // bf16 operands round by up to 2^-9: measured 1.5e-3 to 4e-3. The gradient of a decay that
+    // forgets within a few tokens is a small difference of such sums: measured 1.1e-2.
     EXPECT_LT(value, name == "d_log_decay" ? 1.5e-2 : 6e-3) << name;
   }
 }
@@ -168,6 +179,6 @@ INSTANTIATE_TEST_SUITE_P(
                     Case{"gates_per_token", 1, 423, 2, 64, true, true, true, .7, 6},
                     Case{"gates_per_token_one_stage", 1, 193, 1, 64, true, true, false, .3, 2, 64},
                     Case{"width_128", 1, 200, 1, 128, true, true, true, .05, 2}),
-    [](const auto& info) { return std::string(info.param.name); });
+    [](const auto& given) { return std::string(given.param.name); });
 
 }  // namespace

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The scalar-decay rule token by token in double precision, forward and reverse (method 2.2, 2.3), on plain arrays.
+// The scalar-decay rule token by token in double precision, forward and reverse (method 2.2, 2.3),
+// on plain arrays.
 #pragma once
 
 #include <cmath>
@@ -31,7 +32,8 @@ struct ScalarDecay {
       for (int64_t h = 0; h < heads; ++h) {
         const size_t s0 = static_cast<size_t>((b * heads + h) * dim * dim);
         std::vector<Array> before(static_cast<size_t>(tokens));
-        Array s(state.begin() + static_cast<int64_t>(s0), state.begin() + static_cast<int64_t>(s0 + n * n));
+        Array s(state.begin() + static_cast<int64_t>(s0),
+                state.begin() + static_cast<int64_t>(s0 + n * n));
         for (int64_t t = 0; t < tokens; ++t) {
           const size_t gate = static_cast<size_t>((b * tokens + t) * heads + h), at = gate * n;
           before[static_cast<size_t>(t)] = s;
@@ -43,7 +45,8 @@ struct ScalarDecay {
             }
         }
         std::copy(s.begin(), s.end(), final_state.begin() + static_cast<int64_t>(s0));
-        Array d(d_final_state.begin() + static_cast<int64_t>(s0), d_final_state.begin() + static_cast<int64_t>(s0 + n * n));
+        Array d(d_final_state.begin() + static_cast<int64_t>(s0),
+                d_final_state.begin() + static_cast<int64_t>(s0 + n * n));
         for (int64_t t = tokens - 1; t >= 0; --t) {
           const size_t gate = static_cast<size_t>((b * tokens + t) * heads + h), at = gate * n;
           const double a = std::exp(log_decay[gate]);

@@ -31,8 +31,8 @@ class AddedTokens {
     nodes_[static_cast<size_t>(node)].special = special;
   }
 
-  /// Appends the ids of the tokens found to `out` and calls between(text) for what lies between, in order.
-  /// skip_specials: a special token that is found counts as text, as a whole.
+  /// Appends the ids of the tokens found to `out` and calls between(text) for what lies between, in
+  /// order. skip_specials: a special token that is found counts as text, as a whole.
   template <typename Between>
   void cut(std::string_view text, bool skip_specials, TokenIds& out, Between between) const {
     size_t start = 0;

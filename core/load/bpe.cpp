@@ -26,8 +26,8 @@ size_t slot(uint64_t key, size_t mask) {
 
 }  // namespace
 
-Bpe::Bpe(Vocabulary vocabulary, const std::vector<std::pair<std::string, std::string>>& merges, BpeOptions options,
-         const std::string& where)
+Bpe::Bpe(Vocabulary vocabulary, const std::vector<std::pair<std::string, std::string>>& merges,
+         BpeOptions options, const std::string& where)
     : vocabulary_(std::move(vocabulary)), options_(std::move(options)) {
   for (int b = 0; b < 256; ++b) {
     const char byte = static_cast<char>(b);
@@ -37,7 +37,8 @@ Bpe::Bpe(Vocabulary vocabulary, const std::vector<std::pair<std::string, std::st
   if (options_.unk) {
     const auto found = vocabulary_.find(*options_.unk);
     if (found == vocabulary_.end())
-      refuse_file(where, "unk_token", fmt::format("{} is not in the vocabulary", in_quotes(*options_.unk)));
+      refuse_file(where, "unk_token",
+                  fmt::format("{} is not in the vocabulary", in_quotes(*options_.unk)));
     unk_id_ = found->second;
   }
   table_.assign(std::bit_ceil(merges.size() * 2 + 2), Merge{kEmpty, 0, 0});
@@ -48,14 +49,16 @@ Bpe::Bpe(Vocabulary vocabulary, const std::vector<std::pair<std::string, std::st
       const auto found = vocabulary_.find(piece);
       if (found == vocabulary_.end())
         refuse_file(where, fmt::format("merges[{}]", rank),
-                    fmt::format("{} {} needs {}, which is not in the vocabulary", in_quotes(left), in_quotes(right), in_quotes(piece)));
+                    fmt::format("{} {} needs {}, which is not in the vocabulary", in_quotes(left),
+                                in_quotes(right), in_quotes(piece)));
       return found->second;
     };
     const int32_t joined = id(left + right);
     const uint64_t key = pair_key(id(left), id(right));
     size_t at = slot(key, table_.size() - 1);
     while (table_[at].pair != kEmpty && table_[at].pair != key) at = (at + 1) & (table_.size() - 1);
-    table_[at] = {key, static_cast<int32_t>(rank), joined};  // a pair listed twice has its last rank, as in tokenizers
+    table_[at] = {key, static_cast<int32_t>(rank),
+                  joined};  // a pair listed twice has its last rank, as in tokenizers
   }
 }
 
@@ -117,12 +120,14 @@ void Bpe::encode(std::string_view piece, BpeScratch& scratch, TokenIds& out) con
     if (left.id < 0 || left.next < 0) continue;  // swallowed since, or last by now
     auto& right = at(left.next);
     const Merge* merge = find(left.id, right.id);
-    if (!merge || merge->id != best.id || merge->rank != best.rank) continue;  // a neighbor changed since
+    if (!merge || merge->id != best.id || merge->rank != best.rank)
+      continue;  // a neighbor changed since
     left.id = best.id;
     right.id = -1;
     left.next = right.next;
     if (left.next >= 0) at(left.next).previous = best.position;
-    if (left.previous >= 0 && propose(left.previous)) std::push_heap(heap.begin(), heap.end(), later);
+    if (left.previous >= 0 && propose(left.previous))
+      std::push_heap(heap.begin(), heap.end(), later);
     if (propose(best.position)) std::push_heap(heap.begin(), heap.end(), later);
   }
   for (int32_t i = 0; i >= 0; i = at(i).next) out.push_back(at(i).id);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Byte-pair encoding of one piece: start from bytes, join the neighbors with the lowest merge rank until none is left.
+// Byte-pair encoding of one piece: start from bytes, join the neighbors with the lowest merge rank
+// until none is left.
 #pragma once
 
 #include <cstdint>
@@ -22,9 +23,10 @@ struct TextHash {
 using Vocabulary = std::unordered_map<std::string, int32_t, TextHash, std::equal_to<>>;
 
 struct BpeOptions {
-  bool ignore_merges = false;        ///< a piece that is itself in the vocabulary is one token (Llama 3)
-  std::optional<std::string> unk{};  ///< token for a byte the vocabulary lacks; without it such bytes vanish
-  bool fuse_unk = false;             ///< neighbors of that kind give one token
+  bool ignore_merges = false;  ///< a piece that is itself in the vocabulary is one token (Llama 3)
+  std::optional<std::string>
+      unk{};              ///< token for a byte the vocabulary lacks; without it such bytes vanish
+  bool fuse_unk = false;  ///< neighbors of that kind give one token
 };
 
 /// Working memory of Bpe::encode, reused from piece to piece; one per thread.
@@ -43,8 +45,8 @@ class Bpe {
  public:
   /// vocabulary: byte-level spelling to id; merges: spellings in order of rank.
   /// Throws Error(load, bad_file) naming a merge whose parts or result are not in the vocabulary.
-  Bpe(Vocabulary vocabulary, const std::vector<std::pair<std::string, std::string>>& merges, BpeOptions options,
-      const std::string& where);
+  Bpe(Vocabulary vocabulary, const std::vector<std::pair<std::string, std::string>>& merges,
+      BpeOptions options, const std::string& where);
 
   /// Appends the ids of one piece of raw bytes; O(n log n) in its length (at most 2^30 bytes).
   void encode(std::string_view piece, BpeScratch& scratch, TokenIds& out) const;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Sampling from blocks with a bounded cache of tokens; the endless story source; what a corpus spec means.
+// Sampling from blocks with a bounded cache of tokens; the endless story source; what a corpus spec
+// means.
 #include "core/load/corpus.h"
 
 #include <fmt/format.h>
@@ -20,12 +21,14 @@
 namespace flashmorph {
 namespace {
 
-constexpr int64_t kMaxTake = int64_t{1} << 28, kCachedTokens = int64_t{1} << 21, kCountedBytes = int64_t{16} << 20;
+constexpr int64_t kMaxTake = int64_t{1} << 28, kCachedTokens = int64_t{1} << 21,
+                  kCountedBytes = int64_t{16} << 20;
 constexpr int kSentences = 40;
 
 void check_take(int64_t tokens) {
   if (tokens < 0 || tokens > kMaxTake)
-    throw Error("load", ErrorCode::bad_request, fmt::format("text: {} tokens asked for, expected 0 to {}", tokens, kMaxTake));
+    throw Error("load", ErrorCode::bad_request,
+                fmt::format("text: {} tokens asked for, expected 0 to {}", tokens, kMaxTake));
 }
 
 // What separates documents: eos, or a blank line.
@@ -50,7 +53,8 @@ struct Corpus::State {
   Tokens block(size_t number) const {
     {
       const std::lock_guard lock(mutex);
-      const auto found = std::find_if(recent.begin(), recent.end(), [&](const auto& entry) { return entry.first == number; });
+      const auto found = std::find_if(recent.begin(), recent.end(),
+                                      [&](const auto& entry) { return entry.first == number; });
       if (found != recent.end()) {
         recent.splice(recent.begin(), recent, found);
         return recent.front().second;
@@ -74,8 +78,16 @@ struct Corpus::State {
 };
 
 Corpus::Corpus(const std::filesystem::path& path, const Tokenizer& tokenizer)
-    : state_(new State{tokenizer, index_corpus(list_corpus_files(path)), document_end(tokenizer), {0}, {}, {}, 0, -1}) {
-  for (const auto& block : state_->index.blocks) state_->before.push_back(state_->before.back() + block.bytes);
+    : state_(new State{tokenizer,
+                       index_corpus(list_corpus_files(path)),
+                       document_end(tokenizer),
+                       {0},
+                       {},
+                       {},
+                       0,
+                       -1}) {
+  for (const auto& block : state_->index.blocks)
+    state_->before.push_back(state_->before.back() + block.bytes);
   if (state_->index.blocks.empty()) refuse_file(path.string(), "", "holds no text");
 }
 
@@ -84,19 +96,25 @@ Corpus::~Corpus() = default;
 TokenIds Corpus::take(uint64_t seed, uint64_t index, int64_t tokens) const {
   check_take(tokens);
   Random random = Random(seed).fork("corpus", index);
-  // A byte of the corpus, then a token of its block: long blocks are met more often, as they hold more.
-  const auto at = static_cast<int64_t>(random.uniform(static_cast<uint64_t>(state_->before.back())));
-  auto number = static_cast<size_t>(std::upper_bound(state_->before.begin(), state_->before.end(), at) - state_->before.begin() - 1);
+  // A byte of the corpus, then a token of its block: long blocks are met more often, as they hold
+  // more.
+  const auto at =
+      static_cast<int64_t>(random.uniform(static_cast<uint64_t>(state_->before.back())));
+  auto number =
+      static_cast<size_t>(std::upper_bound(state_->before.begin(), state_->before.end(), at) -
+                          state_->before.begin() - 1);
   TokenIds out;
   out.reserve(static_cast<size_t>(tokens));
   auto block = state_->block(number);
   size_t start = block->empty() ? 0 : random.uniform(block->size());
   for (size_t empty = 0; static_cast<int64_t>(out.size()) < tokens;) {
     const size_t count = std::min(block->size() - start, static_cast<size_t>(tokens) - out.size());
-    out.insert(out.end(), block->begin() + static_cast<std::ptrdiff_t>(start), block->begin() + static_cast<std::ptrdiff_t>(start + count));
+    out.insert(out.end(), block->begin() + static_cast<std::ptrdiff_t>(start),
+               block->begin() + static_cast<std::ptrdiff_t>(start + count));
     empty = count ? 0 : empty + 1;
     if (empty > state_->index.blocks.size())
-      throw Error("load", ErrorCode::unsupported_model, "text: the tokenizer gives no token for any of it");
+      throw Error("load", ErrorCode::unsupported_model,
+                  "text: the tokenizer gives no token for any of it");
     if (static_cast<int64_t>(out.size()) == tokens) break;
     number = (number + 1) % state_->index.blocks.size();
     block = state_->block(number);
@@ -121,7 +139,9 @@ int64_t Corpus::size() const {
     bytes += state_->index.blocks[number].bytes;
   }
   if (counted < blocks)
-    tokens = static_cast<int64_t>(static_cast<double>(tokens) * static_cast<double>(state_->before.back()) / static_cast<double>(bytes));
+    tokens = static_cast<int64_t>(static_cast<double>(tokens) *
+                                  static_cast<double>(state_->before.back()) /
+                                  static_cast<double>(bytes));
   const std::lock_guard lock(state_->mutex);
   return state_->size = tokens;
 }
@@ -138,7 +158,9 @@ TokenIds StoryCorpus::take(uint64_t seed, uint64_t index, int64_t tokens) const 
   out.reserve(static_cast<size_t>(tokens) + 1024);
   while (static_cast<int64_t>(out.size()) < tokens) {
     TokenIds ids = tokenizer_.encode(story(random, kSentences), {.specials_as_text = true});
-    if (ids.empty()) throw Error("load", ErrorCode::unsupported_model, "the tokenizer gives no token for an English story");
+    if (ids.empty())
+      throw Error("load", ErrorCode::unsupported_model,
+                  "the tokenizer gives no token for an English story");
     ids.insert(ids.end(), separator.begin(), separator.end());
     // The first story is entered at a random token, so that samples do not all begin alike.
     const auto skip = out.empty() ? static_cast<std::ptrdiff_t>(random.uniform(ids.size())) : 0;
@@ -149,7 +171,9 @@ TokenIds StoryCorpus::take(uint64_t seed, uint64_t index, int64_t tokens) const 
 }
 
 int64_t StoryCorpus::size() const { return std::numeric_limits<int64_t>::max(); }
-std::string StoryCorpus::data_sha256() const { return sha256_hex(std::string_view(fmt::format("flashmorph stories 1, seed {}", seed_))); }
+std::string StoryCorpus::data_sha256() const {
+  return sha256_hex(std::string_view(fmt::format("flashmorph stories 1, seed {}", seed_)));
+}
 
 std::unique_ptr<TextSource> open_text(const std::string& spec, const Tokenizer& tokenizer) {
   const std::string_view name = "story";
@@ -159,7 +183,8 @@ std::unique_ptr<TextSource> open_text(const std::string& spec, const Tokenizer& 
     const char* const end = spec.data() + spec.size();
     const auto [stop, error] = std::from_chars(spec.data() + name.size() + 1, end, seed);
     if (error != std::errc() || stop != end)
-      throw Error("load", ErrorCode::bad_request, fmt::format("text {}: expected story:SEED with a whole number", in_quotes(spec)));
+      throw Error("load", ErrorCode::bad_request,
+                  fmt::format("text {}: expected story:SEED with a whole number", in_quotes(spec)));
     return std::make_unique<StoryCorpus>(tokenizer, seed);
   }
   return std::make_unique<Corpus>(spec, tokenizer);

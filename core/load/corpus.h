@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Text as token sequences: files and folders of the user, or generated stories. Reading is seeded and repeatable.
+// Text as token sequences: files and folders of the user, or generated stories. Reading is seeded
+// and repeatable.
 #pragma once
 
 #include <cstdint>
@@ -16,8 +17,9 @@ class TextSource {
  public:
   virtual ~TextSource() = default;
 
-  /// Exactly `tokens` consecutive tokens from a place drawn from (seed, index): a pure function of both. At the end of
-  /// the data it goes on at the beginning. Special tokens inside the text are plain text.
+  /// Exactly `tokens` consecutive tokens from a place drawn from (seed, index): a pure function of
+  /// both. At the end of the data it goes on at the beginning. Special tokens inside the text are
+  /// plain text.
   virtual TokenIds take(uint64_t seed, uint64_t index, int64_t tokens) const = 0;
 
   /// Tokens there are; see size_is_exact(). Stories: the largest int64.
@@ -28,15 +30,17 @@ class TextSource {
   virtual std::string data_sha256() const = 0;
 };
 
-/// Files .txt, .md and .jsonl (field "text" of each line), or folders of them (recursive, sorted by path; links to
-/// folders are followed once). A .txt or .md file is one document, a line of .jsonl is one. Documents end with eos, or
-/// with a blank line when the tokenizer has none. A byte order mark is dropped, CRLF becomes LF, ill-formed UTF-8 is
-/// read as U+FFFD. Memory is bounded: text stays on disk and is tokenized in blocks of about 64 KiB, cut where no
-/// token spans, of which the last few are kept.
+/// Files .txt, .md and .jsonl (field "text" of each line), or folders of them (recursive, sorted by
+/// path; links to folders are followed once). A .txt or .md file is one document, a line of .jsonl
+/// is one. Documents end with eos, or with a blank line when the tokenizer has none. A byte order
+/// mark is dropped, CRLF becomes LF, ill-formed UTF-8 is read as U+FFFD. Memory is bounded: text
+/// stays on disk and is tokenized in blocks of about 64 KiB, cut where no token spans, of which the
+/// last few are kept.
 class Corpus : public TextSource {
  public:
-  /// Scans the files once (hash, block bounds, every line of .jsonl). Throws Error(load): not_found, or bad_file naming
-  /// file and line for binary data, UTF-16, lines that are no JSON object with a text, or when there is no text at all.
+  /// Scans the files once (hash, block bounds, every line of .jsonl). Throws Error(load):
+  /// not_found, or bad_file naming file and line for binary data, UTF-16, lines that are no JSON
+  /// object with a text, or when there is no text at all.
   Corpus(const std::filesystem::path& path, const Tokenizer& tokenizer);
   ~Corpus() override;
 
@@ -70,7 +74,8 @@ class StoryCorpus : public TextSource {
   uint64_t seed_;
 };
 
-/// spec: a file, a folder, "story" (seed 0) or "story:SEED". Throws as Corpus does, or bad_request for an odd seed.
+/// spec: a file, a folder, "story" (seed 0) or "story:SEED". Throws as Corpus does, or bad_request
+/// for an odd seed.
 std::unique_ptr<TextSource> open_text(const std::string& spec, const Tokenizer& tokenizer);
 
 }  // namespace flashmorph

@@ -38,23 +38,28 @@ bool is_text_name(const std::string& e) { return e == ".txt" || e == ".md" || e 
 
 void add_file(const fs::path& path, std::vector<CorpusFile>& files) {
   std::error_code error;
-  CorpusFile file{path, extension(path) == ".jsonl", static_cast<int64_t>(fs::file_size(path, error)), {}};
+  CorpusFile file{
+      path, extension(path) == ".jsonl", static_cast<int64_t>(fs::file_size(path, error)), {}};
   if (!error) file.written = fs::last_write_time(path, error);
   if (error) unreadable(path, "cannot be read: " + error.message());
-  if (files.size() >= kMaxFiles) refuse_file(path.string(), "", fmt::format("more than {} files", kMaxFiles));
+  if (files.size() >= kMaxFiles)
+    refuse_file(path.string(), "", fmt::format("more than {} files", kMaxFiles));
   files.push_back(std::move(file));
 }
 
 // seen: folders visited, by their real path, so that links cannot lead in circles.
-void walk(const fs::path& folder, int depth, std::set<fs::path>& seen, std::vector<CorpusFile>& files) {
+void walk(const fs::path& folder, int depth, std::set<fs::path>& seen,
+          std::vector<CorpusFile>& files) {
   std::error_code error;
   const fs::path real = fs::canonical(folder, error);
   if (error) unreadable(folder, "cannot be read: " + error.message());
   if (!seen.insert(real).second || depth > kMaxDepth) return;
   std::vector<fs::path> entries;
-  for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error)) entries.push_back(it->path());
+  for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error))
+    entries.push_back(it->path());
   if (error) unreadable(folder, "cannot be read: " + error.message());
-  std::sort(entries.begin(), entries.end(), [](const auto& a, const auto& b) { return a.native() < b.native(); });
+  std::sort(entries.begin(), entries.end(),
+            [](const auto& a, const auto& b) { return a.native() < b.native(); });
   for (const auto& entry : entries) {
     const auto status = fs::status(entry, error);  // follows links; a broken one is skipped
     if (fs::is_directory(status)) {
@@ -68,8 +73,9 @@ void walk(const fs::path& folder, int depth, std::set<fs::path>& seen, std::vect
 bool graphic(char c) { return c > ' ' && c < 0x7F; }
 bool blank(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
 
-// Where to end a block of `text` (longer than kLongestBlock): behind a line end between two printing characters, where
-// no token of our pre-tokenizers spans; else behind any line end; else before a blank; else between two characters.
+// Where to end a block of `text` (longer than kLongestBlock): behind a line end between two
+// printing characters, where no token of our pre-tokenizers spans; else behind any line end; else
+// before a blank; else between two characters.
 size_t block_end(std::string_view text) {
   auto first = [&](auto fits) -> size_t {
     for (size_t at = kBlockBytes; at < kLongestBlock; ++at)
@@ -99,13 +105,15 @@ std::string line_text(std::string_view line, const fs::path& file, int64_t numbe
   }
   const auto value = parse_json(line, where, {.bytes = kLongestLine * 3, .unique_keys = false});
   if (!value.is_object() || !value.contains("text") || !value["text"].is_string())
-    refuse_file(where, "", "expected an object with a \"text\"", "Each line of .jsonl is one JSON object.");
+    refuse_file(where, "", "expected an object with a \"text\"",
+                "Each line of .jsonl is one JSON object.");
   return value["text"].get<std::string>();
 }
 
 class Indexer {
  public:
-  Indexer(CorpusIndex& index, uint32_t number, Sha256& hash) : index_(index), file_(index.files[number]), number_(number), hash_(hash) {}
+  Indexer(CorpusIndex& index, uint32_t number, Sha256& hash)
+      : index_(index), file_(index.files[number]), number_(number), hash_(hash) {}
 
   void run() {
     std::ifstream in(file_.path, std::ios::binary);
@@ -119,14 +127,17 @@ class Indexer {
       total_ += static_cast<int64_t>(got.size());
       if (first) {
         first = false;
-        if (got.starts_with("\xFF\xFE") || got.starts_with("\xFE\xFF")) refuse_file(file_.path.string(), "", "UTF-16 text is not supported", "Convert it to UTF-8.");
+        if (got.starts_with("\xFF\xFE") || got.starts_with("\xFE\xFF"))
+          refuse_file(file_.path.string(), "", "UTF-16 text is not supported",
+                      "Convert it to UTF-8.");
         if (got.starts_with("\xEF\xBB\xBF")) {
           got.remove_prefix(3);
           offset_ = 3;
         }
       }
       if (got.find('\0') != std::string_view::npos)
-        refuse_file(file_.path.string(), "", "holds zero bytes, so it is no text", "Text files (.txt, .md) and .jsonl are supported.");
+        refuse_file(file_.path.string(), "", "holds zero bytes, so it is no text",
+                    "Text files (.txt, .md) and .jsonl are supported.");
       rest_ += got;
       file_.lines ? take_lines(false) : take_text(false);
     }
@@ -166,12 +177,15 @@ class Indexer {
       if (stop == std::string::npos) {
         scanned_ = rest_.size();
         if (scanned_ - at > kLongestLine)
-          refuse_file(fmt::format("{} line {}", file_.path.string(), line_ + lines_), "", fmt::format("is longer than {} bytes", kLongestLine),
+          refuse_file(fmt::format("{} line {}", file_.path.string(), line_ + lines_), "",
+                      fmt::format("is longer than {} bytes", kLongestLine),
                       "Each line of .jsonl is one document; split this one.");
         if (!end || at == rest_.size()) break;
         stop = rest_.size() - 1;
       }
-      has_text_ |= !line_text(std::string_view(rest_).substr(at, stop + 1 - at), file_.path, line_ + lines_).empty();
+      has_text_ |=
+          !line_text(std::string_view(rest_).substr(at, stop + 1 - at), file_.path, line_ + lines_)
+               .empty();
       ++lines_;
       block_bytes_ += stop + 1 - at;
       at = scanned_ = stop + 1;
@@ -210,20 +224,23 @@ std::vector<CorpusFile> list_corpus_files(const fs::path& path) {
   std::error_code error;
   const auto status = fs::status(path, error);
   if (status.type() == fs::file_type::not_found || path.empty())
-    throw Error("load", ErrorCode::not_found, fmt::format("there is no {}", in_quotes(path.string())),
+    throw Error("load", ErrorCode::not_found,
+                fmt::format("there is no {}", in_quotes(path.string())),
                 "Give a text file, a .jsonl file, a folder of them, or \"story\".");
   std::vector<CorpusFile> files;
   if (fs::is_directory(status)) {
     std::set<fs::path> seen;
     walk(path, 0, seen, files);
     if (files.empty())
-      throw Error("load", ErrorCode::not_found, fmt::format("no .txt, .md or .jsonl file in {}", in_quotes(path.string())));
+      throw Error("load", ErrorCode::not_found,
+                  fmt::format("no .txt, .md or .jsonl file in {}", in_quotes(path.string())));
     return files;
   }
   if (!fs::is_regular_file(status)) unreadable(path, "is neither a file nor a folder");
   const std::string e = extension(path);
   if (e == ".parquet" || e == ".json")
-    refuse_file(path.string(), "", fmt::format("{} is not supported", e), "Convert it to .jsonl, one object with a \"text\" per line.");
+    refuse_file(path.string(), "", fmt::format("{} is not supported", e),
+                "Convert it to .jsonl, one object with a \"text\" per line.");
   add_file(path, files);
   return files;
 }
@@ -237,15 +254,18 @@ CorpusIndex index_corpus(std::vector<CorpusFile> files) {
   return index;
 }
 
-void read_block(const CorpusIndex& index, const CorpusBlock& block, const std::function<void(std::string_view, bool)>& piece) {
+void read_block(const CorpusIndex& index, const CorpusBlock& block,
+                const std::function<void(std::string_view, bool)>& piece) {
   const CorpusFile& file = index.files[block.file];
   std::error_code error;
   std::string raw(static_cast<size_t>(block.bytes), '\0');
   std::ifstream in(file.path, std::ios::binary);
   in.seekg(block.offset);
   in.read(raw.data(), block.bytes);
-  if (!in || static_cast<int64_t>(fs::file_size(file.path, error)) != file.bytes || fs::last_write_time(file.path, error) != file.written || error)
-    refuse_file(file.path.string(), "", "changed or vanished while it was in use", "Keep the corpus unchanged during a run.");
+  if (!in || static_cast<int64_t>(fs::file_size(file.path, error)) != file.bytes ||
+      fs::last_write_time(file.path, error) != file.written || error)
+    refuse_file(file.path.string(), "", "changed or vanished while it was in use",
+                "Keep the corpus unchanged during a run.");
   auto give = [&](std::string text, bool ends_document) {
     for (size_t at = 0; (at = text.find("\r\n", at)) != std::string::npos;) text.erase(at, 1);
     piece(is_valid_utf8(text) ? text : to_valid_utf8(text), ends_document);
@@ -257,7 +277,8 @@ void read_block(const CorpusIndex& index, const CorpusBlock& block, const std::f
   int64_t number = block.line;
   for (size_t at = 0; at < raw.size(); ++number) {
     const size_t stop = std::min(raw.find('\n', at), raw.size() - 1);
-    std::string text = line_text(std::string_view(raw).substr(at, stop + 1 - at), file.path, number);
+    std::string text =
+        line_text(std::string_view(raw).substr(at, stop + 1 - at), file.path, number);
     if (!text.empty()) give(std::move(text), true);
     at = stop + 1;
   }

@@ -33,7 +33,8 @@ struct CorpusIndex {
   std::string sha256;
 };
 
-/// The files behind a path: itself, or the .txt, .md and .jsonl files of a folder (see Corpus). Throws Error(load).
+/// The files behind a path: itself, or the .txt, .md and .jsonl files of a folder (see Corpus).
+/// Throws Error(load).
 std::vector<CorpusFile> list_corpus_files(const std::filesystem::path& path);
 
 /// Reads every file once. Throws Error(load, bad_file) naming file and line.
@@ -41,6 +42,7 @@ CorpusIndex index_corpus(std::vector<CorpusFile> files);
 
 /// Calls piece(text, ends_document) for each part of the block: valid UTF-8, LF line ends.
 /// Throws Error(load, bad_file) when the file has changed since it was indexed.
-void read_block(const CorpusIndex& index, const CorpusBlock& block, const std::function<void(std::string_view, bool)>& piece);
+void read_block(const CorpusIndex& index, const CorpusBlock& block,
+                const std::function<void(std::string_view, bool)>& piece);
 
 }  // namespace flashmorph

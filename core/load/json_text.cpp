@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/load/json_text.h"
 
-#include <set>
+#include <unordered_set>
 #include <vector>
 
 #include <fmt/format.h>
@@ -39,7 +39,7 @@ nlohmann::json parse_json(std::string_view text, const std::string& where,
                           const JsonLimits& limits) {
   using Json = nlohmann::json;
   check_json_limits(text, where, limits);
-  std::vector<std::set<std::string>> keys;  // of the objects that are open now
+  std::vector<std::unordered_set<std::string>> keys;  // of the objects that are open now
   const auto seen = [&](int, Json::parse_event_t event, Json& value) {
     if (event == Json::parse_event_t::object_start) {
       keys.emplace_back();

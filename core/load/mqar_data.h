@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Multi-query associative recall: key-value pairs, then the keys again at random places (method 4.2).
+// Multi-query associative recall: key-value pairs, then the keys again at random places
+// (method 4.2).
 #pragma once
 
 #include <cstdint>

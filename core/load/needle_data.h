@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// One number hidden in prose and asked for at the end: the single needle of the RULER family (method 4.3).
+// One number hidden in prose and asked for at the end: the single needle of the RULER family
+// (method 4.3).
 #pragma once
 
 #include <cstdint>
@@ -21,12 +22,14 @@ struct NeedleOptions {
 class NeedleData {
  public:
   /// Borrows the background and keeps the tokenizer.
-  NeedleData(const Tokenizer& tokenizer, NeedleOptions options, const TextSource& background, uint64_t seed);
+  NeedleData(const Tokenizer& tokenizer, NeedleOptions options, const TextSource& background,
+             uint64_t seed);
 
-  /// Exactly `length` tokens: prompt, context, question (a line each), stub, answer. The needle stands where the share
-  /// of context tokens before it is nearest to `depth`, moved to the nearest end of a sentence (0 and 1: start and end);
-  /// depths[0] is the depth reached. answer: the tokens of the digits; a blank token before them belongs to the stub.
-  /// Key, value and background depend on (length, trial) only. Throws Error(load, bad_request) when length is too small.
+  /// Exactly `length` tokens: prompt, context, question (a line each), stub, answer. The needle
+  /// stands where the share of context tokens before it is nearest to `depth`, moved to the nearest
+  /// end of a sentence (0 and 1: start and end); depths[0] is the depth reached. answer: the tokens
+  /// of the digits; a blank token before them belongs to the stub. Key, value and background depend
+  /// on (length, trial) only. Throws Error(load, bad_request) when length is too small.
   Sample recall_sample(int64_t length, double depth, uint64_t trial) const;
 
  private:

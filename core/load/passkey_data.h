@@ -22,22 +22,26 @@ struct PasskeyOptions {
   std::string needle = "Keep this list of words in mind, it is the {ord} passkey to the vault: ";
   std::string separator = "\n\n";
   std::string close = " </book>.\n\n";
-  std::string question = "According to the book, what is the {ord} passkey to the vault?\nPasskey: ";
+  std::string question =
+      "According to the book, what is the {ord} passkey to the vault?\nPasskey: ";
   std::vector<std::string> words = nato_words();
   int passkeys = 10;
   int passkey_words = 32;
-  int64_t min_length = 1000, max_length = 16000;  ///< targets; no sequence is longer than max_length
-  int length_count = 50;    ///< evenly spaced targets, each once per epoch in random order
-  int depth_count = 1000;   ///< evenly spaced candidate depths
+  int64_t min_length = 1000,
+          max_length = 16000;  ///< targets; no sequence is longer than max_length
+  int length_count = 50;       ///< evenly spaced targets, each once per epoch in random order
+  int depth_count = 1000;      ///< evenly spaced candidate depths
   double depth_low = 0.05, depth_high = 0.95;
   int pad_multiple = 16;
-  std::string position = "input";  ///< or "predict": measure one earlier, at the state that must produce the token
-  bool fresh_background = true;    ///< false: one text for all samples, as DuoAttention
+  std::string position =
+      "input";  ///< or "predict": measure one earlier, at the state that must produce the token
+  bool fresh_background = true;  ///< false: one text for all samples, as DuoAttention
   /// Tokens kept free below max_length; -1: 300, or max_length/8 where that is less (toys).
   int64_t reserve = -1;
 
-  /// The defaults, made smaller until they fit: at most max_length/2 tokens besides the background, lengths from
-  /// max_length/4 (at most 1000) on. Throws Error(load, bad_request) when not even one passkey of two words fits.
+  /// The defaults, made smaller until they fit: at most max_length/2 tokens besides the background,
+  /// lengths from max_length/4 (at most 1000) on. Throws Error(load, bad_request) when not even one
+  /// passkey of two words fits.
   static PasskeyOptions for_length(const Tokenizer& tokenizer, int64_t max_length);
 };
 
@@ -48,24 +52,30 @@ struct Sample {
   std::vector<double> depths;   ///< of the needles, share of the background before them
   int64_t length_target = 0;
 
-  /// Positions where stage 2 measures: `tokens` (answer or qa), or each one earlier for position "predict".
-  static std::vector<int64_t> measured(const std::vector<int64_t>& tokens, const std::string& position);
+  /// Positions where stage 2 measures: `tokens` (answer or qa), or each one earlier for position
+  /// "predict".
+  static std::vector<int64_t> measured(const std::vector<int64_t>& tokens,
+                                       const std::string& position);
 };
 
-/// Each piece is encoded for itself: opening, separator, closing as they are, needle and question without trailing
-/// blanks, each word with one blank before it. Byte-level BPE cuts there anyway, so that is the natural text.
+/// Each piece is encoded for itself: opening, separator, closing as they are, needle and question
+/// without trailing blanks, each word with one blank before it. Byte-level BPE cuts there anyway,
+/// so that is the natural text.
 class PasskeyData {
  public:
-  /// Borrows the background. Throws Error(load, bad_request) for impossible options: naming the field, or when the
-  /// tokens besides the background exceed max_length/2.
-  PasskeyData(const Tokenizer& tokenizer, PasskeyOptions options, const TextSource& background, uint64_t seed);
+  /// Borrows the background. Throws Error(load, bad_request) for impossible options: naming the
+  /// field, or when the tokens besides the background exceed max_length/2.
+  PasskeyData(const Tokenizer& tokenizer, PasskeyOptions options, const TextSource& background,
+              uint64_t seed);
 
-  /// Sample `index` of the stream (method 4.1); a pure function of options, seed and index, so a run can be resumed.
+  /// Sample `index` of the stream (method 4.1); a pure function of options, seed and index, so a
+  /// run can be resumed.
   Sample sample(uint64_t index) const;
 
-  /// Evaluation (method 6): exactly `length` tokens, all needles starting at `depth` in [0, 1] of the background.
-  /// Words and background depend on (length, trial) only, so cells of one length are paired over depths and methods.
-  /// Throws Error(load, bad_request) when the length leaves no background.
+  /// Evaluation (method 6): exactly `length` tokens, all needles starting at `depth` in [0, 1] of
+  /// the background. Words and background depend on (length, trial) only, so cells of one length
+  /// are paired over depths and methods. Throws Error(load, bad_request) when the length leaves no
+  /// background.
   Sample recall_sample(int64_t length, double depth, uint64_t trial) const;
 
   /// Largest possible number of tokens besides the background.
@@ -75,7 +85,8 @@ class PasskeyData {
  private:
   struct Keys;
   Keys draw(Random random) const;
-  Sample assemble(const Keys& keys, const TokenIds& haystack, const std::vector<int64_t>& places, int64_t pad) const;
+  Sample assemble(const Keys& keys, const TokenIds& haystack, const std::vector<int64_t>& places,
+                  int64_t pad) const;
 
   PasskeyOptions options_;
   const TextSource& background_;

@@ -35,7 +35,8 @@ uint64_t Random::bits() {
 }
 
 uint64_t Random::uniform(uint64_t n) {
-  const uint64_t tail = (0 - n) % n;  // 2^64 mod n: draws below it would make small results likelier
+  const uint64_t tail =
+      (0 - n) % n;  // 2^64 mod n: draws below it would make small results likelier
   uint64_t draw = bits();
   while (draw < tail) draw = bits();
   return draw % n;

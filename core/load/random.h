@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Seeded random numbers that are the same on every platform and compiler: xoshiro256** started by SplitMix64.
+// Seeded random numbers that are the same on every platform and compiler: xoshiro256** started by
+// SplitMix64.
 #pragma once
 
 #include <array>
@@ -33,8 +34,11 @@ class Random {
     for (size_t i = list.size(); i > 1; --i) std::swap(list[i - 1], list[uniform(i)]);
   }
 
-  /// A generator of its own for item `index` of the stream `name`: depends on the seed, not on what was drawn before.
-  Random fork(std::string_view name, uint64_t index = 0) const { return Random(derive(name, index)); }
+  /// A generator of its own for item `index` of the stream `name`: depends on the seed, not on what
+  /// was drawn before.
+  Random fork(std::string_view name, uint64_t index = 0) const {
+    return Random(derive(name, index));
+  }
   /// The seed of that generator.
   uint64_t derive(std::string_view name, uint64_t index = 0) const;
 

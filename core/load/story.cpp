@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Grammar and word lists of the stories; sentences draw from them exactly as the demo teacher's training did.
+// Grammar and word lists of the stories; sentences draw from them exactly as the demo teacher's
+// training did.
 #include "core/load/story.h"
 
 #include <fmt/format.h>
@@ -16,22 +17,27 @@ namespace flashmorph {
 namespace {
 
 using Word = std::string_view;
-constexpr std::array<Word, 16> kNames = {"Clara", "Tom",  "Ada",  "Felix", "Nora", "Hugo",   "Iris", "Leo",
-                                         "Mara",  "Otto", "Rosa", "Theo",  "Vera", "Walter", "Zoe",  "Bruno"};
-constexpr std::array<Word, 12> kPlaces = {"the old market",    "the river bridge", "the stone tower", "the north gate",
-                                          "the quiet harbour", "the apple orchard", "the glass house", "the long barn",
-                                          "the empty theatre", "the hill farm",    "the paper mill",  "the night train"};
-constexpr std::array<Word, 18> kItems = {"lantern", "kettle", "violin", "map",    "coat", "ladder",  "compass", "mirror", "barrel",
-                                         "basket",  "clock",  "saddle", "letter", "ring", "blanket", "key",     "bottle", "drum"};
+constexpr std::array<Word, 16> kNames = {"Clara", "Tom",    "Ada",  "Felix", "Nora", "Hugo",
+                                         "Iris",  "Leo",    "Mara", "Otto",  "Rosa", "Theo",
+                                         "Vera",  "Walter", "Zoe",  "Bruno"};
+constexpr std::array<Word, 12> kPlaces = {
+    "the old market",    "the river bridge",  "the stone tower", "the north gate",
+    "the quiet harbour", "the apple orchard", "the glass house", "the long barn",
+    "the empty theatre", "the hill farm",     "the paper mill",  "the night train"};
+constexpr std::array<Word, 18> kItems = {
+    "lantern", "kettle", "violin", "map",    "coat", "ladder",  "compass", "mirror", "barrel",
+    "basket",  "clock",  "saddle", "letter", "ring", "blanket", "key",     "bottle", "drum"};
 constexpr std::array<Word, 10> kColors = {"red",   "blue",  "green",  "yellow", "white",
                                           "black", "brown", "silver", "golden", "grey"};
-constexpr std::array<Word, 7> kDays = {"Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"};
+constexpr std::array<Word, 7> kDays = {"Monday", "Tuesday",  "Wednesday", "Thursday",
+                                       "Friday", "Saturday", "Sunday"};
 constexpr std::array<Word, 4> kTimes = {"morning", "afternoon", "evening", "night"};
 // "at last" fell apart in the list the teacher learned from; its sentences keep that.
-constexpr std::array<Word, 9> kMoods = {"slowly", "quickly",   "quietly", "gladly", "alone",
+constexpr std::array<Word, 9> kMoods = {"slowly",   "quickly",   "quietly", "gladly", "alone",
                                         "together", "carefully", "at",      "last"};
-constexpr std::array<Word, 6> kWeather = {"The rain did not stop.", "The wind came from the sea.", "The sun stood high.",
-                                          "Snow lay on the roofs.", "Fog filled the valley.", "The air was warm and still."};
+constexpr std::array<Word, 6> kWeather = {"The rain did not stop.", "The wind came from the sea.",
+                                          "The sun stood high.",    "Snow lay on the roofs.",
+                                          "Fog filled the valley.", "The air was warm and still."};
 constexpr int kSentences = 40;
 
 }  // namespace
@@ -51,10 +57,12 @@ std::string story(Random& random, int sentences) {
       while (other == person) other = random.choose(kNames);
       switch (random.uniform(3)) {
         case 0:
-          sentence = fmt::format("{} still had the {} {} and showed it to {}.", person, color, item, other);
+          sentence = fmt::format("{} still had the {} {} and showed it to {}.", person, color, item,
+                                 other);
           break;
         case 1:
-          sentence = fmt::format("At {} {} gave the {} {} to {}.", place, person, color, item, other);
+          sentence =
+              fmt::format("At {} {} gave the {} {} to {}.", place, person, color, item, other);
           holds[other] = {color, item};
           holds.erase(person);
           person = other;
@@ -67,7 +75,8 @@ std::string story(Random& random, int sentences) {
       holds[person] = {color, item};
       if (random.uniform(2) == 0) {
         const Word day = random.choose(kDays), time = random.choose(kTimes);
-        sentence = fmt::format("On {} {} {} bought a {} {} near {}.", day, time, person, color, item, place);
+        sentence = fmt::format("On {} {} {} bought a {} {} near {}.", day, time, person, color,
+                               item, place);
       } else {
         sentence = fmt::format("{} found a {} {} behind {}.", person, color, item, place);
       }
@@ -79,10 +88,12 @@ std::string story(Random& random, int sentences) {
           sentence = fmt::format("{} walked to {} {}.", person, place, random.choose(kMoods));
           break;
         case 1:
-          sentence = fmt::format("In the {} {} waited at {}.", random.choose(kTimes), person, place);
+          sentence =
+              fmt::format("In the {} {} waited at {}.", random.choose(kTimes), person, place);
           break;
         default:
-          sentence = fmt::format("{} left {} and went to {}.", person, place, random.choose(kPlaces));
+          sentence =
+              fmt::format("{} left {} and went to {}.", person, place, random.choose(kPlaces));
       }
     }
     if (!out.empty() && out.back() != '\n') out += ' ';
@@ -92,16 +103,22 @@ std::string story(Random& random, int sentences) {
   return out;
 }
 
-int64_t write_stories(std::ostream& out, uint64_t seed, int64_t tokens, const Tokenizer* tokenizer) {
+int64_t write_stories(std::ostream& out, uint64_t seed, int64_t tokens,
+                      const Tokenizer* tokenizer) {
   const Random root(seed);
   int64_t written = 0;
   for (uint64_t i = 0; written < tokens; ++i) {
     Random random = root.fork("written story", i);
     const std::string text = (i ? "\n\n" : "") + story(random, kSentences);
     out << text;
-    if (!out.flush()) throw Error("load", ErrorCode::disk_full, fmt::format("writing stopped after {} tokens", written), "Is the disk full?");
-    const auto count = tokenizer ? static_cast<int64_t>(tokenizer->encode(text).size()) : static_cast<int64_t>(text.size() / 4);
-    if (count == 0) throw Error("load", ErrorCode::unsupported_model, "the tokenizer gives no token for an English story");
+    if (!out.flush())
+      throw Error("load", ErrorCode::disk_full,
+                  fmt::format("writing stopped after {} tokens", written), "Is the disk full?");
+    const auto count = tokenizer ? static_cast<int64_t>(tokenizer->encode(text).size())
+                                 : static_cast<int64_t>(text.size() / 4);
+    if (count == 0)
+      throw Error("load", ErrorCode::unsupported_model,
+                  "the tokenizer gives no token for an English story");
     written += count;
   }
   return written;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The pipeline: added tokens, normalizer, pre-tokenizer, BPE with a cache of pieces, post-processor; and decoding.
+// The pipeline: added tokens, normalizer, pre-tokenizer, BPE with a cache of pieces,
+// post-processor; and decoding.
 #include "core/load/tokenizer.h"
 
 #include <fmt/format.h>
@@ -33,7 +34,8 @@ class PieceCache {
     }
     if (slots_.empty()) slots_.resize(size_t{1} << 15);
     Slot& slot = slots_[hash(piece) & (slots_.size() - 1)];
-    if (slot.used && slot.key_bytes == piece.size() && std::memcmp(slot.key.data(), piece.data(), piece.size()) == 0) {
+    if (slot.used && slot.key_bytes == piece.size() &&
+        std::memcmp(slot.key.data(), piece.data(), piece.size()) == 0) {
       for (int i = 0; i < slot.count; ++i) out.push_back(slot.ids[static_cast<size_t>(i)]);
       return;
     }
@@ -84,13 +86,16 @@ struct Tokenizer::State {
         bpe(std::move(given.vocabulary), given.merges, given.bpe, where) {
     auto put = [&](const std::string& spelling, int32_t id) {
       if (id < 0 || id >= kMaxId)
-        refuse_file(where, "vocabulary", fmt::format("token {} has id {}, expected 0 to {}", in_quotes(spelling), id, kMaxId - 1));
+        refuse_file(where, "vocabulary",
+                    fmt::format("token {} has id {}, expected 0 to {}", in_quotes(spelling), id,
+                                kMaxId - 1));
       if (static_cast<size_t>(id) >= bytes.size()) {
         bytes.resize(static_cast<size_t>(id) + 1);
         present.resize(bytes.size(), false);
       }
       if (present[static_cast<size_t>(id)])
-        refuse_file(where, "vocabulary", fmt::format("two tokens have id {}, one of them {}", id, in_quotes(spelling)));
+        refuse_file(where, "vocabulary",
+                    fmt::format("two tokens have id {}, one of them {}", id, in_quotes(spelling)));
       present[static_cast<size_t>(id)] = true;
       // A spelling that is not byte-level stands for itself, as in the library's decoder.
       bytes[static_cast<size_t>(id)] = unspell_bytes(spelling).value_or(spelling);
@@ -103,10 +108,12 @@ struct Tokenizer::State {
         added_ids.emplace(token.content, token.id);
       } else if (known->second != token.id) {
         refuse_file(where, "added_tokens",
-                    fmt::format("{} has id {}, but {} in the vocabulary", in_quotes(token.content), token.id, known->second));
+                    fmt::format("{} has id {}, but {} in the vocabulary", in_quotes(token.content),
+                                token.id, known->second));
       }
       if (token.special) specials.insert(token.id);
-      const std::string content = token.normalized && nfc ? flashmorph::nfc(token.content) : token.content;
+      const std::string content =
+          token.normalized && nfc ? flashmorph::nfc(token.content) : token.content;
       (token.normalized ? normalized : raw).add(content, token.id, token.special);
     }
     for (const auto* list : {&prefix, &suffix})
@@ -117,12 +124,15 @@ struct Tokenizer::State {
 
   void check_id(int64_t id, const std::string& where, const char* what) const {
     if (id < 0 || id >= static_cast<int64_t>(bytes.size()))
-      refuse_file(where, what, fmt::format("id {} is not in the vocabulary of {} tokens", id, bytes.size()));
+      refuse_file(where, what,
+                  fmt::format("id {} is not in the vocabulary of {} tokens", id, bytes.size()));
   }
 
   // Plain text between added tokens, after normalization.
   void encode_plain(std::string_view text, Workspace& work, TokenIds& out) const {
-    pretokenizer.split(text, work.match, [&](std::string_view piece) { work.cache.encode(piece, bpe, work.bpe, out); });
+    pretokenizer.split(text, work.match, [&](std::string_view piece) {
+      work.cache.encode(piece, bpe, work.bpe, out);
+    });
   }
 
   void encode(std::string_view text, bool specials_as_text, Workspace& work, TokenIds& out) const {
@@ -173,7 +183,8 @@ Tokenizer Tokenizer::from_gguf(const GgufTokenizerFields& fields, const std::str
 
 TokenIds Tokenizer::encode(std::string_view text, EncodeOptions options) const {
   if (text.size() > kMaxTextBytes)
-    throw Error("load", ErrorCode::bad_request, fmt::format("tokenizer: {} bytes at once are too many", text.size()),
+    throw Error("load", ErrorCode::bad_request,
+                fmt::format("tokenizer: {} bytes at once are too many", text.size()),
                 "Split the text into parts of at most 1 GiB.");
   std::string repaired;
   if (!is_valid_utf8(text)) {

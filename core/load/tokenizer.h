@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Byte-level BPE tokenizers of Hugging Face directories and GGUF files: text to ids and back, as `tokenizers` does it.
+// Byte-level BPE tokenizers of Hugging Face directories and GGUF files: text to ids and back, as
+// `tokenizers` does it.
 #pragma once
 
 #include <cstdint>
@@ -18,8 +19,9 @@
 namespace flashmorph {
 
 struct EncodeOptions {
-  bool specials_as_text = false;  ///< special tokens inside the text are plain text (what a corpus reader wants)
-  bool add_special = false;       ///< what the post-processor adds (Llama 3: bos in front)
+  bool specials_as_text =
+      false;  ///< special tokens inside the text are plain text (what a corpus reader wants)
+  bool add_special = false;  ///< what the post-processor adds (Llama 3: bos in front)
 };
 
 /// A token cut out of the text before everything else.
@@ -47,8 +49,9 @@ struct GgufTokenizerFields {
   std::string model;  ///< "gpt2" is byte-level BPE
   std::string pre;    ///< smollm, qwen2, qwen35, llama-bpe
   std::vector<std::string> tokens;
-  std::vector<int32_t> token_types;  ///< 1 normal, 3 special, 4 whole token but not special, 5 unused
-  std::vector<std::string> merges;   ///< "a b"
+  std::vector<int32_t>
+      token_types;  ///< 1 normal, 3 special, 4 whole token but not special, 5 unused
+  std::vector<std::string> merges;  ///< "a b"
   std::optional<int64_t> bos, eos, pad;
   std::optional<bool> add_bos;  ///< absent: true for llama-bpe only, as llama.cpp has it
 };
@@ -58,7 +61,8 @@ class GgufFile;
 GgufTokenizerFields gguf_tokenizer_fields(const GgufFile& file);
 
 /// Reads tokenizer.json. Truncation and padding entries are ignored (callers cut for themselves).
-/// Throws Error(load): unsupported_model naming the piece of the pipeline that is not ours, bad_file for damage.
+/// Throws Error(load): unsupported_model naming the piece of the pipeline that is not ours,
+/// bad_file for damage.
 TokenizerParts read_tokenizer_json(const std::string& text, const std::string& where);
 
 /// Reads GGUF fields; throws as above.
@@ -67,14 +71,15 @@ TokenizerParts read_tokenizer_gguf(const GgufTokenizerFields& fields, const std:
 /// Immutable and cheap to copy; every member may be called from several threads at once.
 class Tokenizer {
  public:
-  /// model: directory with tokenizer.json (bos and eos from tokenizer_config.json, else config.json), or a .gguf file.
+  /// model: directory with tokenizer.json (bos and eos from tokenizer_config.json, else
+  /// config.json), or a .gguf file.
   static Tokenizer load(const std::filesystem::path& model);
   static Tokenizer from_json(const std::string& text, const std::string& where);
   static Tokenizer from_gguf(const GgufTokenizerFields& fields, const std::string& where);
   explicit Tokenizer(TokenizerParts parts, const std::string& where);
 
-  /// Ids of `text`. Ill-formed UTF-8 is read as U+FFFD; bytes the vocabulary lacks vanish unless it has an unk token.
-  /// Throws Error(load, bad_request) for more than 1 GiB at once.
+  /// Ids of `text`. Ill-formed UTF-8 is read as U+FFFD; bytes the vocabulary lacks vanish unless it
+  /// has an unk token. Throws Error(load, bad_request) for more than 1 GiB at once.
   TokenIds encode(std::string_view text, EncodeOptions options = {}) const;
 
   /// Text of `ids`; ids outside the vocabulary give nothing, ill-formed UTF-8 gives U+FFFD.
@@ -83,8 +88,9 @@ class Tokenizer {
   /// The bytes one id stands for (possibly part of a character); empty outside the vocabulary.
   std::string_view bytes_of(int64_t id) const;
 
-  int64_t vocab_size() const;                              ///< ids lie in [0, vocab_size)
-  std::optional<int64_t> id_of(std::string_view piece) const;  ///< in the vocabulary's spelling ("Ġthe", "<|im_end|>")
+  int64_t vocab_size() const;  ///< ids lie in [0, vocab_size)
+  std::optional<int64_t> id_of(
+      std::string_view piece) const;  ///< in the vocabulary's spelling ("Ġthe", "<|im_end|>")
   std::optional<int64_t> bos() const;
   std::optional<int64_t> eos() const;
 

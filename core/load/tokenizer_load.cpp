@@ -16,17 +16,20 @@ using nlohmann::json;
 
 json read_optional(const std::filesystem::path& path) {
   if (!std::filesystem::exists(path)) return json::object();
-  json value = parse_json(read_text(path, size_t{16} << 20), path.filename().string(), {.bytes = size_t{16} << 20, .unique_keys = false});
+  json value = parse_json(read_text(path, size_t{16} << 20), path.filename().string(),
+                          {.bytes = size_t{16} << 20, .unique_keys = false});
   return value.is_object() ? value : json::object();
 }
 
 // "bos_token" of tokenizer_config.json: a text or {"content": text}; its id is looked up.
-std::optional<int64_t> named_token(const json& config, const char* key, const TokenizerParts& parts) {
+std::optional<int64_t> named_token(const json& config, const char* key,
+                                   const TokenizerParts& parts) {
   const auto node = config.find(key);
   if (node == config.end()) return std::nullopt;
   std::string name;
   if (node->is_string()) name = node->get<std::string>();
-  if (node->is_object() && node->contains("content") && (*node)["content"].is_string()) name = (*node)["content"].get<std::string>();
+  if (node->is_object() && node->contains("content") && (*node)["content"].is_string())
+    name = (*node)["content"].get<std::string>();
   for (const AddedToken& token : parts.added)
     if (token.content == name) return token.id;
   const auto found = parts.vocabulary.find(name);
@@ -72,7 +75,8 @@ Tokenizer Tokenizer::load(const std::filesystem::path& model) {
   if (!std::filesystem::exists(file)) {
     const bool sentencepiece = std::filesystem::exists(model / "tokenizer.model");
     throw Error("load", ErrorCode::not_found,
-                fmt::format("{} has no tokenizer.json{}", in_quotes(model.string()), sentencepiece ? ", only a tokenizer.model" : ""),
+                fmt::format("{} has no tokenizer.json{}", in_quotes(model.string()),
+                            sentencepiece ? ", only a tokenizer.model" : ""),
                 "Save the tokenizer in its fast form (tokenizer.json) beside the weights.");
   }
   const std::string where = file.string();

@@ -4,6 +4,7 @@
 
     python make_tokenizers.py build smollm2 SmolLM2-135M-Instruct.Q4_1.gguf  OUT/tokenizer.json
     python make_tokenizers.py build qwen2   qwen.tiktoken                    OUT/tokenizer.json
+    python make_tokenizers.py build qwen35  qwen.tiktoken                    OUT/tokenizer.json   # Qwen3.5's rule on that vocabulary
     python make_tokenizers.py build llama3  tokenizer.model                  OUT/tokenizer.json
     python make_tokenizers.py golden NAME OUT/tokenizer.json NAME.json
     python make_tokenizers.py random NAME OUT/tokenizer.json OUT/random.json   # 1500 random strings, every kind of character
@@ -19,6 +20,7 @@ from tokenizers.models import BPE
 
 QWEN2_SPLIT = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
                r"|\s*[\r\n]+|\s+(?!\S)|\s+")
+QWEN35_SPLIT = QWEN2_SPLIT.replace(r"\p{L}+|", r"[\p{L}\p{M}]+|").replace(r"[^\s\p{L}\p{N}]+", r"[^\s\p{L}\p{M}\p{N}]+")
 LLAMA3_SPLIT = QWEN2_SPLIT.replace(r"|\p{N}|", r"|\p{N}{1,3}|")
 
 
@@ -94,9 +96,9 @@ def build(name, src):
                                 for i, ty in enumerate(kv["tokenizer.ggml.token_type"]) if ty == 3])
         return tok
     ranks = read_ranks(src)
-    if name == "qwen2":
+    if name in ("qwen2", "qwen35"):
         assert len(ranks) == 151643
-        tok = from_ranks(ranks, canonical_merges(ranks), QWEN2_SPLIT, nfc=True, ignore_merges=False)
+        tok = from_ranks(ranks, canonical_merges(ranks), QWEN35_SPLIT if name == "qwen35" else QWEN2_SPLIT, nfc=True, ignore_merges=False)
         tok.add_special_tokens([AddedToken(t, normalized=False, special=True)
                                 for t in ("<|endoftext|>", "<|im_start|>", "<|im_end|>")])
         return tok

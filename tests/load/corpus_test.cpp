@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Corpora of friendly and hostile files; block-wise reading against tokenizing the whole text at once.
+// Corpora of friendly and hostile files; block-wise reading against tokenizing the whole text at
+// once.
 #include "core/load/corpus.h"
 
 #include <gtest/gtest.h>
@@ -34,7 +35,9 @@ const Tokenizer& demo() {
 class CorpusTest : public testing::Test {
  protected:
   void SetUp() override {
-    folder_ = fs::temp_directory_path() / ("corpus_test_" + std::to_string(getpid()) + testing::UnitTest::GetInstance()->current_test_info()->name());
+    folder_ =
+        fs::temp_directory_path() / ("corpus_test_" + std::to_string(getpid()) +
+                                     testing::UnitTest::GetInstance()->current_test_info()->name());
     fs::remove_all(folder_);
     fs::create_directories(folder_);
   }
@@ -48,14 +51,16 @@ class CorpusTest : public testing::Test {
   TokenIds all(const Corpus& corpus) {
     const TokenIds twice = corpus.take(0, 0, 2 * corpus.size());
     const TokenIds half(twice.begin(), twice.begin() + static_cast<std::ptrdiff_t>(corpus.size()));
-    EXPECT_TRUE(std::equal(half.begin(), half.end(), twice.begin() + corpus.size())) << "the end goes on at the beginning";
+    EXPECT_TRUE(std::equal(half.begin(), half.end(), twice.begin() + corpus.size()))
+        << "the end goes on at the beginning";
     return half;
   }
   void expect_same_circle(TokenIds got, const TokenIds& expected) {
     ASSERT_EQ(got.size(), expected.size());
     const size_t n = got.size();
     got.insert(got.end(), got.begin(), got.end());
-    EXPECT_NE(std::search(got.begin(), got.end(), expected.begin(), expected.end()), got.end()) << n;
+    EXPECT_NE(std::search(got.begin(), got.end(), expected.begin(), expected.end()), got.end())
+        << n;
   }
   void expect_error(const std::function<void()>& call, ErrorCode code, const std::string& word) {
     try {
@@ -101,7 +106,8 @@ TEST_F(CorpusTest, TakesAreRepeatableAndExact) {
   Random random(1);
   const auto path = write("a.txt", story(random, 3000));
   const Corpus a(path, demo()), b(path, demo());
-  for (uint64_t index = 0; index < 20; ++index) EXPECT_EQ(a.take(3, index, 100), b.take(3, index, 100));
+  for (uint64_t index = 0; index < 20; ++index)
+    EXPECT_EQ(a.take(3, index, 100), b.take(3, index, 100));
   for (uint64_t index = 20; index-- > 0;) EXPECT_EQ(a.take(3, index, 500), b.take(3, index, 500));
   EXPECT_NE(a.take(3, 0, 100), a.take(3, 1, 100));
   EXPECT_NE(a.take(3, 0, 100), a.take(4, 0, 100));
@@ -147,7 +153,8 @@ TEST_F(CorpusTest, MarksLineEndsAndBadBytesAreHandled) {
   TokenIds expected = demo().encode("one\ntwo \xEF\xBF\xBD three\rfour");
   expected.push_back(0);
   expect_same_circle(all(corpus), expected);
-  const Corpus lines(write("a.jsonl", "\xEF\xBB\xBF{\"text\": \"a\\r\\nb\xFF\"}\r\n{\"text\": \"c\"}"), demo());
+  const Corpus lines(
+      write("a.jsonl", "\xEF\xBB\xBF{\"text\": \"a\\r\\nb\xFF\"}\r\n{\"text\": \"c\"}"), demo());
   expected = demo().encode("a\nb\xEF\xBF\xBD");
   expected.push_back(0);
   const auto c = demo().encode("c");
@@ -181,16 +188,22 @@ TEST_F(CorpusTest, HostileFilesEndInASentence) {
   expect_error(open(write("empty.txt", "")), ErrorCode::bad_file, "no text");
   expect_error(open(write("mark.txt", "\xEF\xBB\xBF")), ErrorCode::bad_file, "no text");
   expect_error(open(write("zero.txt", std::string("a\0b", 3))), ErrorCode::bad_file, "zero bytes");
-  expect_error(open(write("wide.txt", std::string("\xFF\xFE" "a\0", 4))), ErrorCode::bad_file, "UTF-16");
+  expect_error(open(write("wide.txt", std::string("\xFF\xFE"
+                                                  "a\0",
+                                                  4))),
+               ErrorCode::bad_file, "UTF-16");
   expect_error(open(write("table.parquet", "PAR1")), ErrorCode::bad_file, ".parquet");
   expect_error(open(write("list.json", "[]")), ErrorCode::bad_file, ".json");
-  expect_error(open(write("a.jsonl", "{\"text\": \"a\"}\n{\"txt\": \"b\"}\n")), ErrorCode::bad_file, "line 2");
-  expect_error(open(write("b.jsonl", "{\"text\": \"a\"}\n\n{\"text\": 7}\n")), ErrorCode::bad_file, "line 3");
+  expect_error(open(write("a.jsonl", "{\"text\": \"a\"}\n{\"txt\": \"b\"}\n")), ErrorCode::bad_file,
+               "line 2");
+  expect_error(open(write("b.jsonl", "{\"text\": \"a\"}\n\n{\"text\": 7}\n")), ErrorCode::bad_file,
+               "line 3");
   expect_error(open(write("c.jsonl", "{\"text\": \"a\"}\n[]")), ErrorCode::bad_file, "line 2");
   expect_error(open(write("d.jsonl", "{\"text\": \"a\"")), ErrorCode::bad_file, "line 1");
   expect_error(open(write("deep.jsonl", std::string(100000, '['))), ErrorCode::bad_file, "line 1");
   expect_error(open(write("e.jsonl", "\n \n{\"text\": \"\"}\n")), ErrorCode::bad_file, "no text");
-  expect_error(open(write("long.jsonl", std::string((16 << 20) + 2, 'a'))), ErrorCode::bad_file, "longer than");
+  expect_error(open(write("long.jsonl", std::string((16 << 20) + 2, 'a'))), ErrorCode::bad_file,
+               "longer than");
   ASSERT_EQ(mkfifo((folder_ / "pipe").c_str(), 0600), 0);
   expect_error(open(folder_ / "pipe"), ErrorCode::bad_file, "neither a file nor a folder");
 }
@@ -205,8 +218,10 @@ TEST_F(CorpusTest, AFileThatChangesIsNoticed) {
 TEST_F(CorpusTest, SpecsAreFilesOrStories) {
   EXPECT_EQ(open_text("story", demo())->take(0, 0, 50), StoryCorpus(demo(), 0).take(0, 0, 50));
   EXPECT_EQ(open_text("story:17", demo())->take(0, 0, 50), StoryCorpus(demo(), 17).take(0, 0, 50));
-  EXPECT_EQ(open_text(write("a.txt", "hello").string(), demo())->data_sha256(), sha256_hex(std::string_view("hello")));
-  for (const char* odd : {"story:", "story:x", "story:-1", "story:1x", "story:99999999999999999999"})
+  EXPECT_EQ(open_text(write("a.txt", "hello").string(), demo())->data_sha256(),
+            sha256_hex(std::string_view("hello")));
+  for (const char* odd :
+       {"story:", "story:x", "story:-1", "story:1x", "story:99999999999999999999"})
     expect_error([&] { open_text(odd, demo()); }, ErrorCode::bad_request, "story:SEED");
   expect_error([&] { open_text("stories", demo()); }, ErrorCode::not_found, "stories");
 }

@@ -40,7 +40,8 @@ TEST_P(Mqar, ABruteForceReaderAnswersEveryQuery) {
       keys.erase(s.ids[static_cast<size_t>(at)]);
       int64_t answer = -1;  // look the key up among the pairs
       for (int64_t i = 0; i < o.pairs; ++i)
-        if (s.ids[static_cast<size_t>(2 * i)] == s.ids[static_cast<size_t>(at)]) answer = s.ids[static_cast<size_t>(2 * i + 1)];
+        if (s.ids[static_cast<size_t>(2 * i)] == s.ids[static_cast<size_t>(at)])
+          answer = s.ids[static_cast<size_t>(2 * i + 1)];
       EXPECT_EQ(answer, s.targets[q]);
     }
     EXPECT_EQ(places.size(), s.queries.size());
@@ -54,8 +55,10 @@ TEST_P(Mqar, ABruteForceReaderAnswersEveryQuery) {
   EXPECT_NE(data.sample(0).ids, data.sample(1).ids);
 }
 
-INSTANTIATE_TEST_SUITE_P(Sizes, Mqar, testing::Values(MqarOptions{8192, 256, 16}, MqarOptions{8192, 64, 16}, MqarOptions{8192, 512, 64},
-                                                      MqarOptions{64, 8, 1}, MqarOptions{10, 16, 4}));
+INSTANTIATE_TEST_SUITE_P(Sizes, Mqar,
+                         testing::Values(MqarOptions{8192, 256, 16}, MqarOptions{8192, 64, 16},
+                                         MqarOptions{8192, 512, 64}, MqarOptions{64, 8, 1},
+                                         MqarOptions{10, 16, 4}));
 
 TEST(MqarData, FirstSlotsFollowThePowerLaw) {
   // One pair in eight tokens: three slots with probabilities in proportion (g+1)^-0.99.

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Passkey samples taken apart again: every piece stands where method 4.1 puts it, masks point at the words.
+// Passkey samples taken apart again: every piece stands where method 4.1 puts it, masks point at
+// the words.
 #include "core/load/passkey_data.h"
 
 #include <gtest/gtest.h>
@@ -17,7 +18,8 @@ namespace flashmorph {
 namespace {
 
 const Tokenizer& demo() {
-  static const Tokenizer tokenizer = Tokenizer::load(std::filesystem::path(RESOURCES_DIR) / "demo/teacher");
+  static const Tokenizer tokenizer =
+      Tokenizer::load(std::filesystem::path(RESOURCES_DIR) / "demo/teacher");
   return tokenizer;
 }
 
@@ -50,9 +52,12 @@ TEST(PasskeyData, PiecesAreThoseTheDemoTeacherWasTrainedOn) {
   const PasskeyData data(demo(), o, stories(), 3);
   const Sample s = data.recall_sample(400, 0, 1);
   auto ids = [&](const nlohmann::json& j) { return j.get<TokenIds>(); };
-  const TokenIds open = ids(golden["open"]), sep = ids(golden["separator"]), close = ids(golden["close"]);
+  const TokenIds open = ids(golden["open"]), sep = ids(golden["separator"]),
+                 close = ids(golden["close"]);
   TokenIds expected = open;
-  auto add = [&](const TokenIds& more) { expected.insert(expected.end(), more.begin(), more.end()); };
+  auto add = [&](const TokenIds& more) {
+    expected.insert(expected.end(), more.begin(), more.end());
+  };
   // Which words were drawn is read from the answers; their ids must be those of the golden file.
   std::vector<TokenIds> keys;
   const std::string answers = text_at(s, s.answer);
@@ -67,10 +72,12 @@ TEST(PasskeyData, PiecesAreThoseTheDemoTeacherWasTrainedOn) {
   }
   ASSERT_EQ(keys.size(), 2u);
   for (size_t p = 0; p < 2; ++p) add(sep), add(ids(golden["needle"][p])), add(keys[p]), add(sep);
-  EXPECT_EQ(TokenIds(s.ids.begin(), s.ids.begin() + static_cast<std::ptrdiff_t>(expected.size())), expected);
+  EXPECT_EQ(TokenIds(s.ids.begin(), s.ids.begin() + static_cast<std::ptrdiff_t>(expected.size())),
+            expected);
   expected = close;
   for (size_t p = 0; p < 2; ++p) add(ids(golden["question"][p])), add(keys[p]), add(sep);
-  EXPECT_EQ(TokenIds(s.ids.end() - static_cast<std::ptrdiff_t>(expected.size()), s.ids.end()), expected);
+  EXPECT_EQ(TokenIds(s.ids.end() - static_cast<std::ptrdiff_t>(expected.size()), s.ids.end()),
+            expected);
 }
 
 // Reads a sample's text back into its parts.
@@ -78,13 +85,15 @@ struct Parts {
   std::vector<std::string> needles, answers;
 };
 Parts take_apart(const Sample& s, int passkeys) {
-  static const char* const ordinals[] = {"first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth"};
+  static const char* const ordinals[] = {"first", "second",  "third",  "fourth", "fifth",
+                                         "sixth", "seventh", "eighth", "ninth",  "tenth"};
   const std::string text = demo().decode(s.ids);
   Parts parts;
   size_t at = text.find("Here is the text of a very long book: <book> ");
   EXPECT_NE(at, std::string::npos);
   for (int p = 0; p < passkeys; ++p) {
-    const std::string start = std::string("\n\nKeep this list of words in mind, it is the ") + ordinals[p] + " passkey to the vault:";
+    const std::string start = std::string("\n\nKeep this list of words in mind, it is the ") +
+                              ordinals[p] + " passkey to the vault:";
     at = text.find(start, at);
     EXPECT_NE(at, std::string::npos) << "needle " << p << " is missing or out of order";
     at += start.size();
@@ -94,7 +103,8 @@ Parts take_apart(const Sample& s, int passkeys) {
   EXPECT_NE(at, std::string::npos);
   at += 11;
   for (int p = 0; p < passkeys; ++p) {
-    const std::string start = std::string("According to the book, what is the ") + ordinals[p] + " passkey to the vault?\nPasskey:";
+    const std::string start = std::string("According to the book, what is the ") + ordinals[p] +
+                              " passkey to the vault?\nPasskey:";
     EXPECT_EQ(text.find(start, at), at) << "question " << p;
     at += start.size();
     const size_t end = text.find("\n\n", at);
@@ -160,11 +170,13 @@ TEST(PasskeyData, EachLengthOncePerEpochInAnotherOrder) {
   EXPECT_EQ(first, second);
   EXPECT_EQ(first.front(), 256);
   EXPECT_EQ(first.back(), 1024);
-  for (size_t i = 0; i + 1 < 50; ++i) EXPECT_NEAR(static_cast<double>(first[i + 1] - first[i]), 768 / 49., 1);
+  for (size_t i = 0; i + 1 < 50; ++i)
+    EXPECT_NEAR(static_cast<double>(first[i + 1] - first[i]), 768 / 49., 1);
 }
 
 TEST(PasskeyData, ASampleIsAPureFunctionOfItsIndex) {
-  const PasskeyData a(demo(), toy(), stories(), 3), b(demo(), toy(), stories(), 3), c(demo(), toy(), stories(), 4);
+  const PasskeyData a(demo(), toy(), stories(), 3), b(demo(), toy(), stories(), 3),
+      c(demo(), toy(), stories(), 4);
   const Sample late = a.sample(77);
   for (uint64_t i = 0; i < 5; ++i) b.sample(i);
   EXPECT_EQ(b.sample(77).ids, late.ids);
@@ -179,8 +191,10 @@ TEST(PasskeyData, NeedlesStandAtTheirDepths) {
   const TokenIds open = demo().encode(data.options().open);
   for (uint64_t index = 0; index < 10; ++index) {
     const Sample s = data.sample(index);
-    const auto at = std::search(s.ids.begin(), s.ids.end(), mark.begin(), mark.end()) - s.ids.begin() - static_cast<std::ptrdiff_t>(open.size());
-    // background tokens: all but opening, needles, closing and tail; the padding repeats the last ones
+    const auto at = std::search(s.ids.begin(), s.ids.end(), mark.begin(), mark.end()) -
+                    s.ids.begin() - static_cast<std::ptrdiff_t>(open.size());
+    // background tokens: all but opening, needles, closing and tail; the padding repeats the last
+    // ones
     const double before = static_cast<double>(at);
     const double hay = before / s.depths[0];
     EXPECT_NEAR(hay, std::round(hay), 1e-6 * hay);
@@ -203,8 +217,10 @@ TEST(PasskeyData, PaddingRepeatsTheLastBackgroundTokens) {
     ASSERT_LT(pad, 16);
     const std::ptrdiff_t end = b.qa.front() - close;  // of the background
     EXPECT_TRUE(std::equal(a.ids.begin(), a.ids.begin() + end, b.ids.begin()));
-    EXPECT_TRUE(std::equal(a.ids.begin() + end, a.ids.begin() + end + pad, b.ids.begin() + end - pad));
-    EXPECT_TRUE(std::equal(a.ids.begin() + end + pad, a.ids.end(), b.ids.begin() + end, b.ids.end()));
+    EXPECT_TRUE(
+        std::equal(a.ids.begin() + end, a.ids.begin() + end + pad, b.ids.begin() + end - pad));
+    EXPECT_TRUE(
+        std::equal(a.ids.begin() + end + pad, a.ids.end(), b.ids.begin() + end, b.ids.end()));
     checked += pad > 0;
   }
   EXPECT_GT(checked, 10);
@@ -221,7 +237,8 @@ TEST(PasskeyData, RecallSamplesHaveExactLengthAndDepth) {
       for (double d : s.depths) EXPECT_NEAR(d, depth, 1. / 100);
     }
   // Depths of one trial are paired: same words, same background.
-  const Sample a = data.recall_sample(512, 0.1, 5), b = data.recall_sample(512, 0.9, 5), c = data.recall_sample(512, 0.1, 6);
+  const Sample a = data.recall_sample(512, 0.1, 5), b = data.recall_sample(512, 0.9, 5),
+               c = data.recall_sample(512, 0.1, 6);
   EXPECT_EQ(text_at(a, a.answer), text_at(b, b.answer));
   EXPECT_TRUE(std::is_permutation(a.ids.begin(), a.ids.end(), b.ids.begin()));
   EXPECT_NE(text_at(a, a.answer), text_at(c, c.answer));
@@ -246,7 +263,8 @@ TEST(PasskeyData, ToysAreFitted) {
     const PasskeyOptions o = PasskeyOptions::for_length(demo(), length);
     const PasskeyData data(demo(), o, stories(), 0);
     EXPECT_LE(data.overhead(), length / 2);
-    for (uint64_t i = 0; i < 60; ++i) EXPECT_LE(static_cast<int64_t>(data.sample(i).ids.size()), length);
+    for (uint64_t i = 0; i < 60; ++i)
+      EXPECT_LE(static_cast<int64_t>(data.sample(i).ids.size()), length);
   }
   EXPECT_EQ(PasskeyOptions::for_length(demo(), 16000).passkeys, 10);
   EXPECT_EQ(PasskeyOptions::for_length(demo(), 16000).passkey_words, 32);
@@ -300,7 +318,8 @@ TEST(PasskeyData, AVocabularyWithoutImStartGetsBosOrNothing) {
     TokenIds expected = rest;
     if (tokenizer == &with_bos) expected.insert(expected.begin(), 1);
     const TokenIds ids = PasskeyData(*tokenizer, toy(), corpus, 0).recall_sample(512, 0.5, 0).ids;
-    EXPECT_EQ(TokenIds(ids.begin(), ids.begin() + static_cast<std::ptrdiff_t>(expected.size())), expected);
+    EXPECT_EQ(TokenIds(ids.begin(), ids.begin() + static_cast<std::ptrdiff_t>(expected.size())),
+              expected);
   }
 }
 

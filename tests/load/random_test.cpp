@@ -11,7 +11,8 @@
 namespace flashmorph {
 namespace {
 
-// Written out from the authors' C code, with state 1, 2, 3, 4 reached through no seed: the recurrence itself.
+// Written out from the authors' C code, with state 1, 2, 3, 4 reached through no seed: the
+// recurrence itself.
 struct Reference {
   uint64_t s[4];
   static uint64_t rotl(uint64_t x, int k) { return (x << k) | (x >> (64 - k)); }
@@ -29,7 +30,8 @@ struct Reference {
 
 TEST(Random, IsXoshiroStartedBySplitMix) {
   // First outputs of SplitMix64 for seed 1234567, as published with it.
-  Reference reference{{6457827717110365317u, 3203168211198807973u, 9817491932198370423u, 4593380528125082431u}};
+  Reference reference{
+      {6457827717110365317u, 3203168211198807973u, 9817491932198370423u, 4593380528125082431u}};
   Random random(1234567);
   for (int i = 0; i < 1000; ++i) ASSERT_EQ(random.bits(), reference.next()) << i;
 }
@@ -49,7 +51,9 @@ TEST(Random, UniformIsUnbiased) {
     std::vector<double> count(n);
     for (int i = 0; i < 70000; ++i) ++count[random.uniform(n)];
     double chi = 0;
-    for (double c : count) chi += (c - 70000. / static_cast<double>(n)) * (c - 70000. / static_cast<double>(n)) / (70000. / static_cast<double>(n));
+    for (double c : count)
+      chi += (c - 70000. / static_cast<double>(n)) * (c - 70000. / static_cast<double>(n)) /
+             (70000. / static_cast<double>(n));
     EXPECT_LT(chi, 30) << n;  // chi-squared of at most 9 degrees: p < 5e-4
   }
   // With n = 3 * 2^62 a plain remainder would give the lower third of [0, n) twice as often.

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Unknown pieces of a pipeline are refused by name, damaged files by field; edits of one small valid tokenizer.
+// Unknown pieces of a pipeline are refused by name, damaged files by field; edits of one small
+// valid tokenizer.
 #include <gtest/gtest.h>
 
 #include <functional>
@@ -18,12 +19,16 @@ const char* const kQwen2 =
     R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
 
 json small() {
-  return {{"added_tokens", {{{"id", 5}, {"content", "<end>"}, {"special", true}, {"normalized", false}}}},
+  return {{"added_tokens",
+           {{{"id", 5}, {"content", "<end>"}, {"special", true}, {"normalized", false}}}},
           {"normalizer", nullptr},
           {"pre_tokenizer",
            {{"type", "Sequence"},
             {"pretokenizers",
-             {{{"type", "Split"}, {"pattern", {{"Regex", kQwen2}}}, {"behavior", "Isolated"}, {"invert", false}},
+             {{{"type", "Split"},
+               {"pattern", {{"Regex", kQwen2}}},
+               {"behavior", "Isolated"},
+               {"invert", false}},
               {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"use_regex", false}}}}}},
           {"post_processor", nullptr},
           {"decoder", {{"type", "ByteLevel"}}},
@@ -37,7 +42,8 @@ TEST(TokenizerJson, BothSpellingsOfMerges) {
   json pairs = small();
   pairs["model"]["merges"] = json::array({json::array({"a", "b"}), json::array({"ab", "c"})});
   for (const json& file : {small(), pairs})
-    EXPECT_EQ(Tokenizer::from_json(file.dump(), "t").encode("abcab<end>c!"), (TokenIds{4, 2, 5, 3}));
+    EXPECT_EQ(Tokenizer::from_json(file.dump(), "t").encode("abcab<end>c!"),
+              (TokenIds{4, 2, 5, 3}));
 }
 
 TEST(TokenizerJson, UnknownBytesGiveUnkWhenThereIsOne) {
@@ -47,7 +53,8 @@ TEST(TokenizerJson, UnknownBytesGiveUnkWhenThereIsOne) {
   EXPECT_EQ(Tokenizer::from_json(file.dump(), "t").encode("axyb"), (TokenIds{0, 6, 6, 1}));
   file["model"]["fuse_unk"] = true;
   EXPECT_EQ(Tokenizer::from_json(file.dump(), "t").encode("axyb"), (TokenIds{0, 6, 1}));
-  EXPECT_EQ(Tokenizer::from_json(small().dump(), "t").encode("axyb"), (TokenIds{2}));  // x, y vanish before merging
+  EXPECT_EQ(Tokenizer::from_json(small().dump(), "t").encode("axyb"),
+            (TokenIds{2}));  // x, y vanish before merging
 }
 
 TEST(TokenizerJson, PostProcessorGoesAround) {
@@ -89,57 +96,118 @@ json& step(json& f, int i) { return f["pre_tokenizer"]["pretokenizers"][static_c
 INSTANTIATE_TEST_SUITE_P(
     All, TokenizerJsonRefuses,
     testing::Values(
-        Refusal{"Unigram", [](json& f) { f["model"]["type"] = "Unigram"; }, kUnsupported, "SentencePiece"},
-        Refusal{"WordPiece", [](json& f) { f["model"]["type"] = "WordPiece"; }, kUnsupported, "WordPiece"},
-        Refusal{"ByteFallback", [](json& f) { f["model"]["byte_fallback"] = true; }, kUnsupported, "byte_fallback"},
+        Refusal{"Unigram", [](json& f) { f["model"]["type"] = "Unigram"; }, kUnsupported,
+                "SentencePiece"},
+        Refusal{"WordPiece", [](json& f) { f["model"]["type"] = "WordPiece"; }, kUnsupported,
+                "WordPiece"},
+        Refusal{"ByteFallback", [](json& f) { f["model"]["byte_fallback"] = true; }, kUnsupported,
+                "byte_fallback"},
         Refusal{"Dropout", [](json& f) { f["model"]["dropout"] = 0.1; }, kUnsupported, "dropout"},
-        Refusal{"Suffix", [](json& f) { f["model"]["end_of_word_suffix"] = "</w>"; }, kUnsupported, "</w>"},
-        Refusal{"Lowercase", [](json& f) { f["normalizer"] = {{"type", "Lowercase"}}; }, kUnsupported, "Lowercase"},
-        Refusal{"Prepend", [](json& f) { f["normalizer"] = {{"type", "Prepend"}}; }, kUnsupported, "SentencePiece"},
-        Refusal{"NoPreTokenizer", [](json& f) { f["pre_tokenizer"] = nullptr; }, kUnsupported, "pre_tokenizer"},
-        Refusal{"Metaspace", [](json& f) { f["pre_tokenizer"] = {{"type", "Metaspace"}}; }, kUnsupported, "Metaspace"},
-        Refusal{"Punctuation", [](json& f) { step(f, 0) = {{"type", "Punctuation"}}; }, kUnsupported, "Punctuation"},
-        Refusal{"OtherPattern", [](json& f) { step(f, 0)["pattern"]["Regex"] = "(a+)+$"; }, kUnsupported, "(a+)+$"},
-        Refusal{"StringPattern", [](json& f) { step(f, 0)["pattern"] = {{"String", " "}}; }, kUnsupported, "Split"},
-        Refusal{"Removed", [](json& f) { step(f, 0)["behavior"] = "Removed"; }, kUnsupported, "Isolated"},
+        Refusal{"Suffix", [](json& f) { f["model"]["end_of_word_suffix"] = "</w>"; }, kUnsupported,
+                "</w>"},
+        Refusal{"Lowercase",
+                [](json& f) {
+                  f["normalizer"] = {{"type", "Lowercase"}};
+                },
+                kUnsupported, "Lowercase"},
+        Refusal{"Prepend",
+                [](json& f) {
+                  f["normalizer"] = {{"type", "Prepend"}};
+                },
+                kUnsupported, "SentencePiece"},
+        Refusal{"NoPreTokenizer", [](json& f) { f["pre_tokenizer"] = nullptr; }, kUnsupported,
+                "pre_tokenizer"},
+        Refusal{"Metaspace",
+                [](json& f) {
+                  f["pre_tokenizer"] = {{"type", "Metaspace"}};
+                },
+                kUnsupported, "Metaspace"},
+        Refusal{"Punctuation",
+                [](json& f) {
+                  step(f, 0) = {{"type", "Punctuation"}};
+                },
+                kUnsupported, "Punctuation"},
+        Refusal{"OtherPattern", [](json& f) { step(f, 0)["pattern"]["Regex"] = "(a+)+$"; },
+                kUnsupported, "(a+)+$"},
+        Refusal{"StringPattern",
+                [](json& f) {
+                  step(f, 0)["pattern"] = {{"String", " "}};
+                },
+                kUnsupported, "Split"},
+        Refusal{"Removed", [](json& f) { step(f, 0)["behavior"] = "Removed"; }, kUnsupported,
+                "Isolated"},
         Refusal{"Inverted", [](json& f) { step(f, 0)["invert"] = true; }, kUnsupported, "invert"},
-        Refusal{"PrefixSpace", [](json& f) { step(f, 1)["add_prefix_space"] = true; }, kUnsupported, "add_prefix_space"},
-        Refusal{"BothPatterns", [](json& f) { step(f, 1)["use_regex"] = true; }, kUnsupported, "use_regex"},
-        Refusal{"DigitRuns", [](json& f) { step(f, 0) = {{"type", "Digits"}, {"individual_digits", false}}; }, kUnsupported, "Digits"},
-        Refusal{"ThreeSteps", [](json& f) { f["pre_tokenizer"]["pretokenizers"].push_back({{"type", "Digits"}}); }, kUnsupported, "Digits"},
-        Refusal{"Decoder", [](json& f) { f["decoder"] = {{"type", "WordPiece"}}; }, kUnsupported, "WordPiece"},
-        Refusal{"Roberta", [](json& f) { f["post_processor"] = {{"type", "RobertaProcessing"}}; }, kUnsupported, "Roberta"},
-        Refusal{"Lstrip", [](json& f) { f["added_tokens"][0]["lstrip"] = true; }, kUnsupported, "lstrip"},
+        Refusal{"PrefixSpace", [](json& f) { step(f, 1)["add_prefix_space"] = true; }, kUnsupported,
+                "add_prefix_space"},
+        Refusal{"BothPatterns", [](json& f) { step(f, 1)["use_regex"] = true; }, kUnsupported,
+                "use_regex"},
+        Refusal{"DigitRuns",
+                [](json& f) {
+                  step(f, 0) = {{"type", "Digits"}, {"individual_digits", false}};
+                },
+                kUnsupported, "Digits"},
+        Refusal{"ThreeSteps",
+                [](json& f) {
+                  f["pre_tokenizer"]["pretokenizers"].push_back({{"type", "Digits"}});
+                },
+                kUnsupported, "Digits"},
+        Refusal{"Decoder",
+                [](json& f) {
+                  f["decoder"] = {{"type", "WordPiece"}};
+                },
+                kUnsupported, "WordPiece"},
+        Refusal{"Roberta",
+                [](json& f) {
+                  f["post_processor"] = {{"type", "RobertaProcessing"}};
+                },
+                kUnsupported, "Roberta"},
+        Refusal{"Lstrip", [](json& f) { f["added_tokens"][0]["lstrip"] = true; }, kUnsupported,
+                "lstrip"},
         Refusal{"NoModel", [](json& f) { f.erase("model"); }, kBad, "model"},
-        Refusal{"EmptyVocabulary", [](json& f) { f["model"]["vocab"] = json::object(); }, kBad, "vocab"},
+        Refusal{"EmptyVocabulary", [](json& f) { f["model"]["vocab"] = json::object(); }, kBad,
+                "vocab"},
         Refusal{"NegativeId", [](json& f) { f["model"]["vocab"]["a"] = -1; }, kBad, "\"a\""},
         Refusal{"HugeId", [](json& f) { f["model"]["vocab"]["a"] = 4000000000; }, kBad, "\"a\""},
         Refusal{"TextId", [](json& f) { f["model"]["vocab"]["a"] = "0"; }, kBad, "\"a\""},
         Refusal{"SameId", [](json& f) { f["model"]["vocab"]["c"] = 1; }, kBad, "two tokens"},
         Refusal{"OddMerge", [](json& f) { f["model"]["merges"][1] = "ab c d"; }, kBad, "merges[1]"},
         Refusal{"MergeOfUnknown", [](json& f) { f["model"]["merges"][1] = "b c"; }, kBad, "\"bc\""},
-        Refusal{"AddedElsewhere", [](json& f) { f["added_tokens"][0]["content"] = "a"; }, kBad, "added_tokens"},
-        Refusal{"AddedEmpty", [](json& f) { f["added_tokens"][0]["content"] = ""; }, kBad, "added_tokens"},
-        Refusal{"AddedLong", [](json& f) { f["added_tokens"][0]["content"] = std::string(5000, 'x'); }, kBad, "added_tokens"},
+        Refusal{"AddedElsewhere", [](json& f) { f["added_tokens"][0]["content"] = "a"; }, kBad,
+                "added_tokens"},
+        Refusal{"AddedEmpty", [](json& f) { f["added_tokens"][0]["content"] = ""; }, kBad,
+                "added_tokens"},
+        Refusal{"AddedLong",
+                [](json& f) { f["added_tokens"][0]["content"] = std::string(5000, 'x'); }, kBad,
+                "added_tokens"},
         Refusal{"UnkMissing", [](json& f) { f["model"]["unk_token"] = "?"; }, kBad, "unk_token"},
         Refusal{"NotAnObject", [](json& f) { f = json::array(); }, kBad, "object"}),
-    [](const auto& info) { return info.param.name; });
+    [](const auto& named) { return named.param.name; });
 
 GgufTokenizerFields small_gguf() {
-  return {.model = "gpt2", .pre = "qwen2", .tokens = {"a", "b", "ab", "<end>", "<tool>"}, .token_types = {1, 1, 1, 3, 4},
-          .merges = {"a b"}, .bos = 3, .eos = 3, .pad = {}, .add_bos = {}};
+  return {.model = "gpt2",
+          .pre = "qwen2",
+          .tokens = {"a", "b", "ab", "<end>", "<tool>"},
+          .token_types = {1, 1, 1, 3, 4},
+          .merges = {"a b"},
+          .bos = 3,
+          .eos = 3,
+          .pad = {},
+          .add_bos = {}};
 }
 
 TEST(TokenizerGguf, ReadsTypesAndBos) {
   GgufTokenizerFields fields = small_gguf();
   auto tokenizer = Tokenizer::from_gguf(fields, "m.gguf");
   EXPECT_EQ(tokenizer.encode("ab<end><tool>"), (TokenIds{2, 3, 4}));
-  EXPECT_EQ(tokenizer.encode("ab<tool>", {.specials_as_text = true, .add_special = true}), (TokenIds{2, 4}));
+  EXPECT_EQ(tokenizer.encode("ab<tool>", {.specials_as_text = true, .add_special = true}),
+            (TokenIds{2, 4}));
   EXPECT_EQ(tokenizer.decode(TokenIds{2, 3, 4}, false), "ab<tool>");
   fields.pre = "llama-bpe";  // bos by default
-  EXPECT_EQ(Tokenizer::from_gguf(fields, "m.gguf").encode("ab", {.add_special = true}), (TokenIds{3, 2}));
+  EXPECT_EQ(Tokenizer::from_gguf(fields, "m.gguf").encode("ab", {.add_special = true}),
+            (TokenIds{3, 2}));
   fields.add_bos = false;
-  EXPECT_EQ(Tokenizer::from_gguf(fields, "m.gguf").encode("ab", {.add_special = true}), (TokenIds{2}));
+  EXPECT_EQ(Tokenizer::from_gguf(fields, "m.gguf").encode("ab", {.add_special = true}),
+            (TokenIds{2}));
 }
 
 TEST(TokenizerGguf, RefusesByName) {
@@ -164,7 +232,12 @@ TEST(TokenizerGguf, RefusesByName) {
   expect([](auto& f) { f.merges[0] = "ab"; }, "tokenizer.ggml.merges[0]");
   expect([](auto& f) { f.merges[0] = "b a"; }, "\"ba\"");
   expect([](auto& f) { f.eos = 77; }, "77");
-  expect([](auto& f) { f.add_bos = true; f.bos.reset(); }, "bos_token_id");
+  expect(
+      [](auto& f) {
+        f.add_bos = true;
+        f.bos.reset();
+      },
+      "bos_token_id");
 }
 
 }  // namespace

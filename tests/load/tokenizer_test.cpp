@@ -38,7 +38,8 @@ TokenIds naive_bpe(std::string_view piece, const Vocabulary& vocabulary,
     size_t best = merges.size(), where = 0;
     for (size_t i = 0; i + 1 < parts.size(); ++i)
       for (size_t rank = 0; rank < best; ++rank)
-        if (merges[rank].first == parts[i] && merges[rank].second == parts[i + 1]) best = rank, where = i;
+        if (merges[rank].first == parts[i] && merges[rank].second == parts[i + 1])
+          best = rank, where = i;
     if (best == merges.size()) break;
     parts[where] += parts[where + 1];
     parts.erase(parts.begin() + static_cast<std::ptrdiff_t>(where) + 1);
@@ -57,7 +58,8 @@ TEST(Bpe, EqualsTheNaiveMergeLoopOnRandomWords) {
   for (int trial = 0; trial < 150; ++trial) {
     std::string word;
     const auto length = rng() % 40;
-    for (size_t i = 0; i < length; ++i) word += trial % 3 ? "theandrouwsg "[rng() % 13] : static_cast<char>(rng() % 256);
+    for (size_t i = 0; i < length; ++i)
+      word += trial % 3 ? "theandrouwsg "[rng() % 13] : static_cast<char>(rng() % 256);
     TokenIds ids;
     bpe.encode(word, scratch, ids);
     EXPECT_EQ(ids, naive_bpe(word, parts.vocabulary, parts.merges)) << word;
@@ -74,7 +76,8 @@ TEST(Tokenizer, LongRunsStayLinear) {
     EXPECT_EQ(demo().decode(demo().encode(text)), text) << unit;
   }
   const double s = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  EXPECT_LT(s, 60) << "a megabyte of one letter is not linear";  // measured 1.5 s; quadratic would take hours
+  EXPECT_LT(s, 60)
+      << "a megabyte of one letter is not linear";  // measured 1.5 s; quadratic would take hours
 }
 
 TEST(Tokenizer, IllFormedTextIsReadAsReplacementCharacters) {
@@ -96,8 +99,7 @@ TEST(Tokenizer, SameIdsFromTheCacheAndFromSeveralThreads) {
   const TokenIds once = Tokenizer::load(kDemo).encode(text);
   std::vector<std::thread> threads;
   std::array<TokenIds, 4> ids;
-  for (auto& mine : ids)
-    threads.emplace_back([&] { mine = demo().encode(text); });
+  for (auto& mine : ids) threads.emplace_back([&] { mine = demo().encode(text); });
   for (auto& thread : threads) thread.join();
   for (const auto& mine : ids) EXPECT_EQ(mine, once);
 }

@@ -111,7 +111,7 @@ Sample NeedleData::recall_sample(int64_t length, double depth, uint64_t trial) c
   if (!added.empty() && tokenizer_.bos() == added.front()) head.push_back(added.front());
   append(head, tokenizer_.encode(filled(options_.prompt, options_, key, value) + "\n"));
   const TokenIds tail = tokenizer_.encode(
-      "\n" + filled(options_.question + options_.stub, options_, key, value) + " " + value);
+      filled("\n" + options_.question + options_.stub + " {value}", options_, key, value));
   const TokenIds after_blank = tokenizer_.encode(needle),
                  after_word = tokenizer_.encode(" " + needle), line = tokenizer_.encode("\n");
 

@@ -224,11 +224,11 @@ TEST(TokenizerGguf, RefusesByName) {
   expect([](auto& f) { f.model = "llama"; }, "SentencePiece");
   expect([](auto& f) { f.model = "bert"; }, "\"bert\"");
   expect([](auto& f) { f.pre = "deepseek-llm"; }, "\"deepseek-llm\"");
-  expect([](auto& f) { f.pre = ""; }, "tokenizer.ggml.pre");
+  expect([](auto& f) { f.pre.clear(); }, "tokenizer.ggml.pre");
   expect([](auto& f) { f.tokens.clear(); }, "tokenizer.ggml.tokens");
   expect([](auto& f) { f.token_types.pop_back(); }, "tokenizer.ggml.token_type");
   expect([](auto& f) { f.token_types[0] = 6; }, "token_type 6");
-  expect([](auto& f) { f.tokens[1] = "a"; }, "twice");
+  expect([](auto& f) { f.tokens[1] = f.tokens[0]; }, "twice");
   expect([](auto& f) { f.merges[0] = "ab"; }, "tokenizer.ggml.merges[0]");
   expect([](auto& f) { f.merges[0] = "b a"; }, "\"ba\"");
   expect([](auto& f) { f.eos = 77; }, "77");

@@ -8,7 +8,6 @@ export FLASHMORPH_PEER_PYTHON=${FLASHMORPH_PEER_PYTHON:-$CACHE/peer/bin/python}
 export FLASHMORPH_TEST_DATA=${FLASHMORPH_TEST_DATA:-$CACHE/test-data}
 # libgomp reads it when it is loaded: spinning threads slow small operations down by a factor of 50 on busy cores.
 export OMP_WAIT_POLICY=passive
-export QT_LOGGING_RULES=${QT_LOGGING_RULES:-}
 
 say() { printf '== %s\n' "$*"; }
 die() { printf 'error: %s\n' "$*" >&2; exit 1; }
@@ -34,8 +33,7 @@ need_packages() {
 
 build_packages="ca-certificates g++ cmake ninja-build ccache git pkg-config python3 python3-pip python3-venv unzip
  libhdf5-dev libpcre2-dev libutf8proc-dev nlohmann-json3-dev libcli11-dev libfmt-dev"
-gui_packages="qt6-base-dev qt6-charts-dev libqt6svg6-dev libgl1-mesa-dev"
-test_packages="libgtest-dev libgmock-dev xvfb"
+test_packages="libgtest-dev libgmock-dev"
 
 # LibTorch from the PyPI wheel: with `cpu` only what the CPU needs, with `cuda` all NVIDIA libraries beside it.
 ensure_torch() {
@@ -61,8 +59,7 @@ ensure_peer() {
   [ -e "$folder/complete" ] || {
     say "making the environment of the peer tests in $folder"
     rm -rf "$folder" && python3 -m venv "$folder"
-    "$folder/bin/pip" install -q "torch==$TORCH_VERSION" transformers==5.17.0 tokenizers==0.23.3 safetensors gguf accelerate h5py \
-      numpy xllamacpp
+    "$folder/bin/pip" install -q "torch==$TORCH_VERSION" transformers==5.17.0 tokenizers==0.23.3 safetensors gguf accelerate h5py numpy
     touch "$folder/complete"
   }
 }

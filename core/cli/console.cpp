@@ -79,6 +79,9 @@ void Console::progress(const std::string& stage, const Progress& progress, const
     first_tokens_ = progress.tokens;
   }
   const bool last = progress.done >= progress.total;
+  const std::string end = last ? fmt::format("{} {} {}", stage, progress.total, progress.tokens) : std::string();
+  if (last && end == last_end_) return;  // the end was said
+  last_end_ = end;
   const auto pause = terminal_ ? std::chrono::milliseconds(100) : std::chrono::milliseconds(10000);
   if (!last && last_print_.time_since_epoch().count() != 0 && now - last_print_ < pause) return;
   last_print_ = now;

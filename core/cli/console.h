@@ -35,7 +35,7 @@ class Console {
   using Clock = std::chrono::steady_clock;
   bool json_, quiet_, terminal_, color_;
   bool bar_open_ = false;
-  std::string stage_;
+  std::string stage_, last_end_;
   Clock::time_point stage_start_{}, last_print_{};
   int64_t first_done_ = 0, first_tokens_ = 0;
 };

@@ -14,7 +14,7 @@
 #include "core/load/safetensors.h"
 #include "core/run/error.h"
 #include "core/train/gate_batch.h"
-#include "core/train/gate_history.h"
+#include "core/train/gate_trace.h"
 #include "core/train/gate_penalty.h"
 #include "core/train/optim.h"
 
@@ -79,7 +79,7 @@ struct GateTrainer::State {
   PenaltyChoice choice;
   at::Tensor parameter;  // [L] float32 on the CPU: gates (clamp) or logits (sigmoid)
   AdamW optimizer;
-  GateHistory history;
+  GateTrace history;
   std::optional<GatePenalty> penalty;  // after the calibration pass
   int64_t step = 0, tokens = 0, forwards = 0, backwards = 0;
   double seconds = 0;
@@ -252,7 +252,7 @@ GateTrainer::GateTrainer(const MorphModel& model, const PasskeyData& passkeys,
   const int64_t watched = choice.kind == PenaltyKind::path ? 0 : options.budget;
   state_ = std::make_unique<State>(
       State{model, passkeys, text, options, choice, start, AdamW({start}, AdamWOptions{}),
-            GateHistory(options.steps, layers, watched), std::nullopt});
+            GateTrace(options.steps, layers, watched), std::nullopt});
 }
 
 GateTrainer::~GateTrainer() = default;
@@ -334,7 +334,7 @@ void GateTrainer::resume(const std::string& path) {
 
   s.parameter.copy_(parameter);
   s.optimizer.restore({first}, {second}, count[0]);
-  s.history = GateHistory(s.options.steps, layers,
+  s.history = GateTrace(s.options.steps, layers,
                           s.choice.kind == PenaltyKind::path ? 0 : s.options.budget);
   for (int64_t i = 0; i < count[0]; ++i) s.history.add(numbers(alpha[i]), numbers(raw[i]));
   s.step = count[0];

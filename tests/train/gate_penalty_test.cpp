@@ -8,7 +8,7 @@
 #include <gtest/gtest.h>
 
 #include "core/run/error.h"
-#include "core/train/gate_history.h"
+#include "core/train/gate_trace.h"
 
 namespace flashmorph {
 namespace {
@@ -90,32 +90,34 @@ TEST(PathScores, InterpolateInTheLogarithmAndKeepTheOrder) {
   EXPECT_GT(score[3], 2);
 }
 
-TEST(GateHistory, MeansTheLastFifth) {
-  GateHistory history(10, 1, 0);
+TEST(GateTrace, MeansTheLastFifth) {
+  GateTrace history(10, 1, 0);
   for (int i = 0; i < 10; ++i) history.add({i / 10.0}, {i / 10.0});
   EXPECT_NEAR(history.late_mean(0, 10)[0], 0.85, 1e-12);  // steps 8 and 9
   EXPECT_NEAR(history.late_mean(0, 5)[0], 0.4, 1e-12);    // step 4
   EXPECT_NEAR(history.late_mean(0, 3)[0], 0.2, 1e-12);    // at least one step
-  EXPECT_TRUE(GateHistory(10, 1, 0).late_mean(0, 10).empty());
+  EXPECT_TRUE(GateTrace(10, 1, 0).late_mean(0, 10).empty());
 }
 
-TEST(GateHistory, TellsIllsOnce) {
-  GateHistory ones(10, 2, 1);
+TEST(GateTrace, TellsIllsOnce) {
+  GateTrace ones(10, 2, 1);
   EXPECT_EQ(ones.add({1, 1}, {1.1, 1.1}), "");
   EXPECT_NE(ones.add({1, 1}, {1.1, 1.1}).find("penalty is too small"), std::string::npos);
   EXPECT_EQ(ones.add({1, 1}, {1.1, 1.1}), "");
   EXPECT_NE(ones.notice().find("after 2 steps"), std::string::npos);
 
-  GateHistory zeros(10, 2, 1);
+  GateTrace zeros(10, 2, 1);
   zeros.add({0.1, 0.2}, {0.1, 0.2});
   EXPECT_NE(zeros.add({0, 0}, {0, -0.1}).find("penalty is too large"), std::string::npos);
 
-  GateHistory order(10, 3, 1);
+  GateTrace order(10, 3, 1);
   EXPECT_EQ(order.add({0.5, 0.6, 0.7}, {0.5, 0.6, 0.7}), "");
-  EXPECT_EQ(order.add({0.5, 0.7, 0.6}, {0.5, 0.7, 0.6}), "");  // another layer leads
-  EXPECT_EQ(order.add({0.5, 0.7, 0.6}, {0.5, 0.7, 0.6}), "");
+  EXPECT_EQ(order.add({0.5, 0.8, 0.6}, {0.5, 0.8, 0.6}), "");  // another layer leads
+  EXPECT_EQ(order.add({0.5, 0.8, 0.6}, {0.5, 0.8, 0.6}), "");
   EXPECT_NE(order.add({0.4, 0.7, 0.1}, {0.4, 0.7, 0.1}).find("order unchanged"), std::string::npos);
-  GateHistory equal(10, 2, 1);
+  GateTrace sinking(10, 3, 1);  // all still high and close together: nothing is settled
+  for (int i = 0; i < 9; ++i) EXPECT_EQ(sinking.add({0.9, 0.95, 0.88}, {0.9, 0.95, 0.88}), "");
+  GateTrace equal(10, 2, 1);
   for (int i = 0; i < 9; ++i) EXPECT_EQ(equal.add({0.5, 0.5}, {0.5, 0.5}), "");  // no order at all
 }
 

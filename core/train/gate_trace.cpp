@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "core/train/gate_history.h"
+#include "core/train/gate_trace.h"
 
 #include <algorithm>
 #include <numeric>
@@ -11,10 +11,11 @@ namespace flashmorph {
 namespace {
 
 constexpr double kNearlyOne = 0.99, kNearlyZero = 0.01;
+constexpr double kApart = 0.1;  // between the last kept and the first dropped gate
 
 }  // namespace
 
-std::string GateHistory::add(const std::vector<double>& alpha, const std::vector<double>& raw) {
+std::string GateTrace::add(const std::vector<double>& alpha, const std::vector<double>& raw) {
   alpha_.push_back(alpha);
   raw_.push_back(raw);
   const std::string found = ill(alpha, raw);
@@ -22,7 +23,7 @@ std::string GateHistory::add(const std::vector<double>& alpha, const std::vector
   return found;
 }
 
-std::string GateHistory::ill(const std::vector<double>& alpha, const std::vector<double>& raw) {
+std::string GateTrace::ill(const std::vector<double>& alpha, const std::vector<double>& raw) {
   std::vector<int64_t> order(static_cast<size_t>(layers_));
   std::iota(order.begin(), order.end(), 0);
   std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) {
@@ -33,8 +34,12 @@ std::string GateHistory::ill(const std::vector<double>& alpha, const std::vector
                             order.begin() + std::clamp<int64_t>(budget_, 0, layers_));
   std::sort(kept.begin(), kept.end());
   const auto [least, most] = std::minmax_element(alpha.begin(), alpha.end());
-  // Gates that are all equal have no order that could be stable.
-  unchanged_ = kept == kept_ && *least < *most ? unchanged_ + 1 : 0;
+  // Only gates that stand apart at the cut have an order worth calling stable: early on all of them sink together.
+  const bool apart = budget_ > 0 && budget_ < layers_ &&
+                     alpha[static_cast<size_t>(order[static_cast<size_t>(budget_) - 1])] -
+                             alpha[static_cast<size_t>(order[static_cast<size_t>(budget_)])] >=
+                         kApart;
+  unchanged_ = kept == kept_ && apart ? unchanged_ + 1 : 0;
   kept_ = std::move(kept);
 
   const int64_t fifth = std::max<int64_t>(steps_ / 5, 1);
@@ -46,7 +51,7 @@ std::string GateHistory::ill(const std::vector<double>& alpha, const std::vector
     told_zeros_ = true;
     return fmt::format("all gates are 0 after {} steps: the penalty is too large", size());
   }
-  if (budget_ > 0 && unchanged_ >= fifth && *least < *most && !told_order_) {
+  if (budget_ > 0 && unchanged_ >= fifth && !told_order_) {
     told_order_ = true;
     return fmt::format(
         "order unchanged: the {} largest gates have been the same layers for {} steps, so the run "
@@ -56,7 +61,7 @@ std::string GateHistory::ill(const std::vector<double>& alpha, const std::vector
   return {};
 }
 
-std::vector<double> GateHistory::late_mean(int64_t first, int64_t end) const {
+std::vector<double> GateTrace::late_mean(int64_t first, int64_t end) const {
   end = std::min(end, size());
   const int64_t window = std::max<int64_t>((end - first) / 5, 1);
   if (end - window < first) return {};

@@ -8,9 +8,9 @@
 
 namespace flashmorph {
 
-class GateHistory {
+class GateTrace {
  public:
-  GateHistory(int64_t steps, int64_t layers, int64_t budget)
+  GateTrace(int64_t steps, int64_t layers, int64_t budget)
       : steps_(steps), layers_(layers), budget_(budget) {}
 
   /// Takes the gates after one more step, after and before clamping. Returns an ill seen for the

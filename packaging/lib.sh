@@ -33,7 +33,7 @@ need_packages() {
 
 build_packages="ca-certificates g++ cmake ninja-build ccache git pkg-config python3 python3-pip python3-venv unzip
  libhdf5-dev libpcre2-dev libutf8proc-dev nlohmann-json3-dev libcli11-dev libfmt-dev"
-gui_packages="qt6-base-dev qt6-svg-dev qt6-charts-dev qt6-qpa-plugins libgl1-mesa-dev fonts-dejavu-core"
+gui_packages="qt6-base-dev qt6-svg-dev qt6-charts-dev libqt6opengl6-dev qt6-qpa-plugins libgl1-mesa-dev fonts-dejavu-core"
 test_packages="libgtest-dev libgmock-dev xvfb xauth"
 
 # LibTorch from the PyPI wheel: with `cpu` only what the CPU needs, with `cuda` all NVIDIA libraries beside it.

@@ -11,15 +11,25 @@
 namespace flashmorph {
 
 /// A flag several threads share; workers read it per layer and micro-batch, so that a stop takes
-/// effect within 2 s.
+/// effect within 2 s. The readings are counted: whoever waits can tell a busy worker from a stuck
+/// one.
 class StopFlag {
  public:
-  StopFlag() : value_(std::make_shared<std::atomic<bool>>(false)) {}
-  void set() const { value_->store(true, std::memory_order_relaxed); }
-  bool is_set() const { return value_->load(std::memory_order_relaxed); }
+  StopFlag() : state_(std::make_shared<State>()) {}
+  void set() const { state_->value.store(true, std::memory_order_relaxed); }
+  bool is_set() const {
+    state_->readings.fetch_add(1, std::memory_order_relaxed);
+    return state_->value.load(std::memory_order_relaxed);
+  }
+  /// How often the flag has been read so far.
+  uint64_t readings() const { return state_->readings.load(std::memory_order_relaxed); }
 
  private:
-  std::shared_ptr<std::atomic<bool>> value_;
+  struct State {
+    std::atomic<bool> value{false};
+    std::atomic<uint64_t> readings{0};
+  };
+  std::shared_ptr<State> state_;
 };
 
 /// done of total units of `what` (a noun in the plural, as "steps"), tokens processed so far.

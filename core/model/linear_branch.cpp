@@ -167,8 +167,11 @@ void LinearBranch::add_kind_parameters(const Teacher& teacher, uint64_t seed) {
 }
 
 void LinearBranch::add(const std::string& name, const at::Tensor& value) {
-  parameters_.emplace_back(name, value.to(at::kFloat, /*non_blocking=*/false, /*copy=*/true).contiguous());
+  const at::ScalarType type = dtype_ == at::kDouble ? at::kDouble : at::kFloat;
+  parameters_.emplace_back(name, value.to(type, /*non_blocking=*/false, /*copy=*/true).contiguous());
 }
+
+LinearBranch LinearBranch::absent(int layer) { return LinearBranch(layer); }
 
 bool LinearBranch::has(const std::string& name) const {
   for (const auto& [one, value] : parameters_)
@@ -186,7 +189,7 @@ at::Tensor LinearBranch::master(const std::string& name) const {
 
 at::Tensor LinearBranch::use(const std::string& name) const {
   const at::Tensor value = master(name);
-  if (dtype_ == at::kFloat) return value;
+  if (dtype_ == value.scalar_type()) return value;
   if (value.requires_grad() && at::GradMode::is_enabled()) return value.to(dtype_);
   at::Tensor& copy = copies_[name];
   if (!copy.defined()) {

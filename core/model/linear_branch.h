@@ -40,8 +40,11 @@ struct BranchOptions {
 class LinearBranch {
  public:
   /// Transfers the layer's weights (W_q, W_o copied, W_k and W_v expanded per KV head, q/k norms copied) and initialises the
-  /// rest (method 2.5, 2.6). Parameters are float32 masters on the teacher's device; forward computes in the teacher's dtype.
+  /// rest (method 2.5, 2.6). Parameters are float32 masters (float64 beside a float64 teacher) on the teacher's device; forward
+  /// computes in the teacher's dtype.
   LinearBranch(const Teacher& teacher, int layer, const BranchOptions& options, uint64_t seed);
+  /// The place of a branch that these weights do not have; its forward throws Error(plan_impossible).
+  static LinearBranch absent(int layer);
 
   const BranchOptions& options() const { return options_; }
   int layer() const { return layer_; }
@@ -61,10 +64,12 @@ class LinearBranch {
   at::Tensor forward(const at::Tensor& u, const RopeTable& rope, LayerCache* cache = nullptr) const;
 
  private:
+  explicit LinearBranch(int layer) : layer_(layer) {}
   void add(const std::string& name, const at::Tensor& value);
   bool has(const std::string& name) const;
   at::Tensor use(const std::string& name) const;     // a parameter in the compute dtype
   at::Tensor master(const std::string& name) const;  // the float32 master itself, for decays
+  at::Tensor wide(const at::Tensor& x) const { return x.to(dtype_ == at::kDouble ? at::kDouble : at::kFloat); }
   at::Tensor project(const std::string& name, const at::Tensor& u) const;  // u W^T (+ bias)
   at::Tensor heads_of(const at::Tensor& x, int64_t count) const;           // [B, T, count*hd] -> [B, T, count, hd]
   void add_kind_parameters(const Teacher& teacher, uint64_t seed);
@@ -73,9 +78,9 @@ class LinearBranch {
 
   BranchOptions options_;
   int layer_;
-  int64_t heads_, kv_heads_, head_dim_, hidden_;
-  double eps_;
-  at::ScalarType dtype_;
+  int64_t heads_ = 0, kv_heads_ = 0, head_dim_ = 0, hidden_ = 0;
+  double eps_ = 0;
+  at::ScalarType dtype_ = at::kFloat;
   at::Tensor log_decay_;  // [H] float32, lightning
   std::vector<std::pair<std::string, at::Tensor>> parameters_;
   mutable std::map<std::string, at::Tensor> copies_;  // compute-dtype copies, valid while no gradient is wanted

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // The maths of a branch: projections, decays, recurrence, output norm and gate (table of method 2.2).
+#include <fmt/format.h>
+
 #include "core/model/linear_branch.h"
+#include "core/run/error.h"
 #include "kernels/channel_decay.h"
 #include "kernels/gated_delta_rule.h"
 #include "kernels/l2_normalize.h"
@@ -17,9 +20,9 @@ std::optional<at::Tensor> maybe(const at::Tensor& tensor) {
   return tensor.defined() ? std::optional<at::Tensor>(tensor) : std::nullopt;
 }
 
-// a, b: log decay = -exp(A_log) softplus(x + dt_bias), float32. x: [B, T, ...]; A_log and dt_bias broadcast against it.
+// a, b: log decay = -exp(A_log) softplus(x + dt_bias), in the type of A_log. x: [B, T, ...]; A_log and dt_bias broadcast against it.
 at::Tensor softplus_decay(const at::Tensor& x, const at::Tensor& a_log, const at::Tensor& dt_bias) {
-  return -a_log.exp() * at::softplus(x.to(at::kFloat) + dt_bias);
+  return -a_log.exp() * at::softplus(x.to(a_log.scalar_type()) + dt_bias);
 }
 
 }  // namespace
@@ -34,6 +37,9 @@ at::Tensor LinearBranch::heads_of(const at::Tensor& x, int64_t count) const {
 }
 
 at::Tensor LinearBranch::forward(const at::Tensor& u, const RopeTable& rope, LayerCache* cache) const {
+  if (parameters_.empty())
+    throw Error("eval", ErrorCode::plan_impossible, fmt::format("layer {} has no linear branch in these weights", layer_),
+                "use the layer plan the weights were trained for");
   const bool window = options_.kind == BranchKind::window;
   at::Tensor q = project("q_proj", u), k = project("k_proj", u), v = project("v_proj", u);
   if (options_.conv > 0 && !window) {
@@ -81,27 +87,27 @@ at::Tensor LinearBranch::mix(const at::Tensor& u, const at::Tensor& q, const at:
       return keep(kernels::scalar_decay(q, k, v, log_decay_, std::nullopt, scale, state));
     case BranchKind::gla: {
       const at::Tensor z = at::linear(project("gk_proj.0", u), use("gk_proj.1.weight"), use("gk_proj.1.bias"));
-      return keep(kernels::channel_decay(q, k, v, heads_of(at::log_sigmoid(z.to(at::kFloat)) / 16, heads_), std::nullopt,
+      return keep(kernels::channel_decay(q, k, v, heads_of(at::log_sigmoid(wide(z)) / 16, heads_), std::nullopt,
                                          scale, state));
     }
     case BranchKind::simple:
-      return keep(kernels::scalar_decay(q, k, v, at::log_sigmoid(project("gk_proj", u).to(at::kFloat)) / 16, std::nullopt,
+      return keep(kernels::scalar_decay(q, k, v, at::log_sigmoid(wide(project("gk_proj", u))) / 16, std::nullopt,
                                         scale, state));
     case BranchKind::mamba2: {
-      const at::Tensor dt = at::softplus(project("dt_proj", u).to(at::kFloat) + master("dt_bias"));
+      const at::Tensor dt = at::softplus(wide(project("dt_proj", u)) + master("dt_bias"));
       const at::Tensor o = keep(kernels::scalar_decay(q, k, v, -master("A_log").exp() * dt, dt, 1.0, state));
       return options_.skip ? o + use("D").unsqueeze(-1) * v : o;
     }
     case BranchKind::gdn: {
       const at::Tensor decay = softplus_decay(project("a_proj", u), master("A_log"), master("dt_bias"));
-      const at::Tensor beta = at::sigmoid(project("b_proj", u).to(at::kFloat)) * (options_.double_beta ? 2.0 : 1.0);
+      const at::Tensor beta = at::sigmoid(wide(project("b_proj", u))) * (options_.double_beta ? 2.0 : 1.0);
       return keep(kernels::gated_delta_rule(kernels::l2_normalize(q), kernels::l2_normalize(k), v, decay, beta, scale, state));
     }
     case BranchKind::kda: {
       const at::Tensor f = heads_of(project("f_proj.1", project("f_proj.0", u)), heads_);
       const at::Tensor decay =
           softplus_decay(f, master("A_log").unsqueeze(-1), master("dt_bias").view({heads_, head_dim_}));
-      const at::Tensor beta = at::sigmoid(project("b_proj", u).to(at::kFloat));
+      const at::Tensor beta = at::sigmoid(wide(project("b_proj", u)));
       return keep(kernels::gated_delta_rule(kernels::l2_normalize(q), kernels::l2_normalize(k), v, decay, beta, scale, state));
     }
     case BranchKind::window:

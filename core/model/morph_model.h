@@ -19,6 +19,9 @@ class MorphModel {
  public:
   /// One branch per layer, options[l] for layer l (size L, or 1 for all). seed: of the new parameters.
   MorphModel(std::shared_ptr<const Teacher> teacher, std::vector<BranchOptions> options, uint64_t seed);
+  /// Branches made elsewhere, one per layer in order (LinearBranch::absent where there is none).
+  MorphModel(std::shared_ptr<const Teacher> teacher, std::vector<LinearBranch> branches)
+      : teacher_(std::move(teacher)), branches_(std::move(branches)) {}
 
   const Teacher& teacher() const { return *teacher_; }
   int layers() const { return teacher_->layers(); }

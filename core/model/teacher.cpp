@@ -54,6 +54,37 @@ Teacher::Teacher(Checkpoint checkpoint)
   }
 }
 
+std::map<std::string, at::Tensor> Teacher::tensors() const {
+  std::map<std::string, at::Tensor> all{{"model.embed_tokens.weight", embedding_}, {"model.norm.weight", norm_}};
+  if (!config_.tied) all["lm_head.weight"] = head_;
+  for (int l = 0; l < layers(); ++l) {
+    const LayerWeights& w = weights(l);
+    const std::string layer = fmt::format("model.layers.{}.", l), attention = layer + "self_attn.", mlp = layer + "mlp.";
+    const auto put = [&](const std::string& name, const at::Tensor& value) {
+      if (value.defined()) all[name] = value;
+    };
+    put(layer + "input_layernorm.weight", w.input_norm);
+    put(layer + "post_attention_layernorm.weight", w.post_norm);
+    put(attention + "q_proj.weight", w.q);
+    put(attention + "k_proj.weight", w.k);
+    put(attention + "v_proj.weight", w.v);
+    put(attention + "o_proj.weight", w.o);
+    put(attention + "q_proj.bias", w.q_bias);
+    put(attention + "k_proj.bias", w.k_bias);
+    put(attention + "v_proj.bias", w.v_bias);
+    put(attention + "o_proj.bias", w.o_bias);
+    put(attention + "q_norm.weight", w.q_norm);
+    put(attention + "k_norm.weight", w.k_norm);
+    put(mlp + "gate_proj.weight", w.gate);
+    put(mlp + "up_proj.weight", w.up);
+    put(mlp + "down_proj.weight", w.down);
+    put(mlp + "gate_proj.bias", w.gate_bias);
+    put(mlp + "up_proj.bias", w.up_bias);
+    put(mlp + "down_proj.bias", w.down_bias);
+  }
+  return all;
+}
+
 at::Tensor Teacher::embed(const at::Tensor& ids) const { return at::embedding(embedding_, ids); }
 
 at::Tensor Teacher::input_norm(int layer, const at::Tensor& x) const {

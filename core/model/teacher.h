@@ -2,6 +2,7 @@
 // The teacher: a pre-norm decoder (Llama, Qwen2, Qwen3 families) in pieces, so that morphing can mix between them.
 #pragma once
 
+#include <map>
 #include <string>
 #include <vector>
 
@@ -29,6 +30,12 @@ class Teacher {
   at::ScalarType dtype() const { return embedding_.scalar_type(); }
   at::Device device() const { return embedding_.device(); }
   const LayerWeights& weights(int layer) const { return layers_[static_cast<size_t>(layer)]; }
+  /// Every tensor under its name in tensor_table(config()), sharing memory.
+  std::map<std::string, at::Tensor> tensors() const;
+  /// [vocab, D]; head() is the same tensor when the config says tied.
+  const at::Tensor& embedding() const { return embedding_; }
+  const at::Tensor& norm() const { return norm_; }
+  const at::Tensor& head() const { return head_; }
   const Rope& rope() const { return rope_; }
   /// Rope table for T tokens after `first`, in the compute dtype.
   RopeTable rope_table(int64_t first, int64_t T) const { return rope_.table(first, T, first + T, dtype()); }

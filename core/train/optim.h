@@ -28,6 +28,8 @@ class AdamW {
   /// One update. gradients: one per parameter, same shape and dtype.
   void step(const std::vector<at::Tensor>& gradients, double lr);
   int64_t steps() const { return steps_; }
+  /// After the moments were filled in place by somebody else.
+  void set_steps(int64_t steps) { steps_ = steps; }
 
   /// What a continued run needs beside the parameters, in the order of the parameters.
   const std::vector<at::Tensor>& first_moments() const { return first_; }

@@ -47,6 +47,9 @@ std::string default_text(const RunOption& option, const nlohmann::json& defaults
 
 std::string group_of(const RunOption& option) {
   if (option.commands.size() >= 5 && option.takes("align") && option.takes("eval")) return "Common";
+  if (option.takes("distill") != option.takes("finetune") && !option.takes("gates") && !option.takes("eval"))
+    return option.takes("distill") ? "Distill" : "Finetune";
+  if (option.takes("distill") && !option.takes("align") && !option.takes("gates") && !option.takes("eval")) return "Training";
   if (option.takes("align") && !option.takes("gates")) return "Align";
   if (option.takes("gates") && !option.takes("eval")) return option.takes("select") ? "Samples and budget" : "Gates";
   if (option.takes("eval")) return "Recall and text";

@@ -24,6 +24,10 @@ struct JobListener {
   std::function<void(const std::string&)> note = [](const std::string&) {};
 };
 
+/// What a job does once its stop flag is set: leave the step and save what is whole; finish the step and save; leave at once
+/// (steps since the last checkpoint are lost).
+enum class StopWish { save, after_checkpoint, discard };
+
 struct Job {
   Session& session;
   const RunConfig& config;
@@ -32,6 +36,7 @@ struct Job {
   JobListener listener;
   std::string id = "j1";
   std::string command;  ///< the line that started it
+  std::function<StopWish()> stop_wish = [] { return StopWish::save; };  ///< read by distill and finetune
 
   /// Recorded and told.
   void tell(Event event) const;
@@ -46,7 +51,7 @@ struct RunInHand {
   RunRecord record;
   bool resumed = false;
 };
-/// kind: align, gates, select, eval. Fills config, provenance and model of a new record. Throws Error(bad_request) when resume names
+/// kind: align, gates, select, eval, distill, finetune. Fills config, provenance and model of a new record. Throws Error(bad_request) when resume names
 /// no run, or a run of another kind or teacher.
 RunInHand open_job_run(const Session& session, const RunConfig& config, const std::string& kind, const std::string& command);
 /// Where runs lie: config.runs, else the default.

@@ -77,21 +77,25 @@ MorphModel& Session::load_branches(const std::filesystem::path& file) {
   if (!std::filesystem::exists(path))
     throw Error("load", ErrorCode::not_found, fmt::format("{} does not exist", path.string()),
                 "give the folder of a finished align run, or a branches.safetensors");
-  const auto metadata = SafetensorsFile(path).metadata();
-  const auto check = [&](const char* key, const std::string& mine, const char* what) {
-    const auto found = metadata.find(key);
-    if (found != metadata.end() && found->second != mine)
-      throw Error("load", ErrorCode::bad_file,
-                  fmt::format("{} was aligned to a teacher with other {}", path.filename().string(), what),
-                  "align branches for this model, or load the model they were made for");
-  };
-  check("teacher_config_sha256", config_sha256(), "configuration");
-  check("teacher_weights_sha256", weights_sha256(), "weights");
+  check_teacher_of(path);
   model_.reset();
   auto fresh = std::make_unique<MorphModel>(teacher_, MorphModel::branch_options_of(path), 0);
   fresh->load_branches(path);
   model_ = std::move(fresh);
   return *model_;
+}
+
+void Session::check_teacher_of(const std::filesystem::path& file) const {
+  const auto metadata = SafetensorsFile(file).metadata();
+  const auto check = [&](const char* key, const std::string& mine, const char* what) {
+    const auto found = metadata.find(key);
+    if (found != metadata.end() && found->second != mine)
+      throw Error("load", ErrorCode::bad_file,
+                  fmt::format("{} was made for a teacher with other {}", file.filename().string(), what),
+                  "align branches for this model, or load the model they were made for");
+  };
+  check("teacher_config_sha256", config_sha256(), "configuration");
+  check("teacher_weights_sha256", weights_sha256(), "weights");
 }
 
 MorphModel& Session::model() {

@@ -37,6 +37,8 @@ class Session {
   MorphModel& make_branches(std::vector<BranchOptions> options, uint64_t seed);
   /// Branches from a branches.safetensors; refuses those aligned to another teacher.
   MorphModel& load_branches(const std::filesystem::path& file);
+  /// Refuses a file (of branches, of a hybrid) whose metadata names another teacher.
+  void check_teacher_of(const std::filesystem::path& file) const;
   bool has_branches() const { return model_ != nullptr; }
   /// Throws Error(no_model) with the next step when there are no branches.
   MorphModel& model();

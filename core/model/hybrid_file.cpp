@@ -92,4 +92,22 @@ HybridModel read_hybrid(const std::filesystem::path& path, std::shared_ptr<const
   return hybrid;
 }
 
+HybridModel hybrid_of_branches(const std::filesystem::path& path, std::shared_ptr<const Teacher> teacher, const LayerPlan& plan,
+                               TrainPart part) {
+  const std::vector<BranchOptions> options = MorphModel::branch_options_of(path);
+  if (options.size() != static_cast<size_t>(teacher->layers()))
+    refuse(path, fmt::format("has branches for {} layers, the model has {}", options.size(), teacher->layers()));
+  const SafetensorsFile file(path);
+  HybridModel hybrid(teacher, options, plan, part, /*seed=*/0);
+  for (int l = 0; l < plan.layers; ++l) {
+    if (plan.is_full(l)) continue;
+    for (const auto& [name, value] : hybrid.model().branch(l).parameters()) {
+      const std::string stored = fmt::format("layers.{}.{}", l, name);
+      if (!file.entries().contains(stored)) refuse(path, fmt::format("lacks tensor {}", stored));
+      hybrid.load(fmt::format("model.layers.{}.linear_attn.{}", l, name), file.tensor(stored).to(teacher->device()));
+    }
+  }
+  return hybrid;
+}
+
 }  // namespace flashmorph

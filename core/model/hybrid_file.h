@@ -31,4 +31,9 @@ HybridFileInfo hybrid_file_info(const std::filesystem::path& path);
 HybridModel read_hybrid(const std::filesystem::path& path, std::shared_ptr<const Teacher> teacher,
                         std::optional<TrainPart> part = std::nullopt);
 
+/// The hybrid at the start of distilling: teacher weights in the plan's full layers, in the others the branches of a file that
+/// `align` wrote (MorphModel::save_branches); only those are read. Throws Error(bad_file, not_found, plan_impossible).
+HybridModel hybrid_of_branches(const std::filesystem::path& path, std::shared_ptr<const Teacher> teacher, const LayerPlan& plan,
+                               TrainPart part);
+
 }  // namespace flashmorph

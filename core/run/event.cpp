@@ -96,6 +96,9 @@ Json put(const TrainStepsEvent& e) {
       .some("lr", e.lr)
       .some("time_s", e.time_s)
       .some("tokens", e.tokens)
+      .some("grad_norm", e.grad_norm)
+      .some("held_out_kl", e.held_out_kl)
+      .some("held_out_nll", e.held_out_nll)
       .json;
 }
 Json put(const EvalCellsEvent& e) {
@@ -268,6 +271,9 @@ void get(TrainStepsEvent& e, StrictFields&, Get& in) {
   e.stage = in.text("stage");
   e.step = in.steps();
   e.loss = in.column("loss", e.step.size());
+  e.grad_norm = in.column_or_none("grad_norm", e.step.size());
+  e.held_out_kl = in.column_or_none("held_out_kl", e.step.size());
+  e.held_out_nll = in.column_or_none("held_out_nll", e.step.size());
   e.lr = in.column_or_none("lr", e.step.size());
   e.time_s = in.column_or_none("time_s", e.step.size());
   e.tokens = in.tokens(e.step.size());

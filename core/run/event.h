@@ -40,6 +40,8 @@ struct TrainStepsEvent {
   std::vector<int64_t> step;
   std::vector<double> loss, lr, time_s;
   std::vector<int64_t> tokens;
+  std::vector<double> grad_norm;                  ///< before clipping
+  std::vector<double> held_out_kl, held_out_nll;  ///< nats a token, NaN where not measured
 };
 
 /// One changed cell with its totals so far, on the wire [length index, depth index, trials, hits,

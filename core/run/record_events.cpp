@@ -132,8 +132,15 @@ void apply(RunRecord& record, const TrainStepsEvent& event) {
   check_rows(event.lr, rows, "train.steps: lr"),
       check_rows(event.time_s, rows, "train.steps: time_s");
   const size_t first = first_new_row(record, event), before = record.rows();
+  check_rows(event.grad_norm, rows, "train.steps: grad_norm");
+  check_rows(event.held_out_kl, rows, "train.steps: held_out_kl");
+  check_rows(event.held_out_nll, rows, "train.steps: held_out_nll");
   extend(record.steps.loss[event.stage == "finetune" ? "ce" : "kl"], before, event.loss, first,
          kNoFloat);
+  for (const auto& [name, column] : {std::pair{"grad_norm", &event.grad_norm},
+                                     std::pair{"held_out_kl", &event.held_out_kl},
+                                     std::pair{"held_out_nll", &event.held_out_nll}})
+    if (!column->empty()) extend(record.steps.loss[name], before, *column, first, kNoFloat);
   extend_steps(record, event, first);
 }
 

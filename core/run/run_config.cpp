@@ -366,9 +366,11 @@ std::string command_line(const RunConfig& config) {
     if (!config.command.empty() && !option.takes(config.command)) continue;
     // A line that somebody quotes says how long and with which seed, even if both are the defaults.
     const bool always =
-        option.name == "steps" || option.name == "align_steps" ||
+        option.name == "steps" || option.name == "align_steps" || option.name == "distill_steps" ||
+        option.name == "finetune_steps" ||
         (option.name == "seed" &&
-         (config.command == "align" || config.command == "gates" || config.command == "run"));
+         (config.command == "align" || config.command == "gates" || config.command == "run" ||
+          config.command == "distill" || config.command == "finetune"));
     if ((always && !config.command.empty()) || changed.contains(option.name))
       line += flag_words(config, option);
   }

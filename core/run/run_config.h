@@ -17,7 +17,7 @@ namespace flashmorph {
 /// default_config(). Meaning, unit, range and choices of each field: run_options().
 struct RunConfig {
   std::string
-      command;  ///< align, gates, select, eval, compare, run, inspect; empty: not bound to one
+      command;  ///< align, gates, select, eval, compare, distill, finetune, run, inspect; empty: not bound to one
   std::string preset = "recommended";
 
   // common
@@ -64,6 +64,21 @@ struct RunConfig {
   std::string score_file, local_tokens = "answer";
   double quality_floor = 0.0;
   std::vector<int64_t> lock_full, lock_linear;
+
+  // distill, finetune
+  std::string plan;  ///< the plan to train; "": that of init
+  std::string init;  ///< a trained hybrid to go on from
+  std::string train_part = "all", activation_checkpointing = "auto";
+  double rest_scale = 1.0;
+  int64_t probe_every = 0;
+  bool preflight = false;
+  int64_t measured_steps = 2;
+  int64_t distill_steps = 1000, distill_batch = 96, distill_micro_batch = 0, distill_length = 512,
+          distill_warmup = 50;
+  double distill_lr = 1e-4, distill_lr_final = 1e-5, distill_clip = 1.0;
+  int64_t finetune_steps = 100, finetune_batch = 128, finetune_micro_batch = 0,
+          finetune_length = 16384, finetune_warmup = 50;
+  double finetune_lr = 1e-5, finetune_lr_final = 1e-5, finetune_clip = 1.0;
 
   // eval, compare
   std::string task = "passkey", set, weights = "aligned";

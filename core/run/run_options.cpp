@@ -15,14 +15,23 @@ using C = RunConfig;
 
 constexpr double kMany = 1e9;  // upper end of counts
 
-const Commands kAll = {"inspect", "align", "gates", "select", "eval", "compare", "run"};
-const Commands kWork = {"align", "gates", "select", "eval", "compare", "run"};
-const Commands kTrain = {"align", "gates", "run"};
+const Commands kAll = {"inspect", "align",   "gates",    "select",
+                       "eval",    "compare", "distill", "finetune", "run"};
+const Commands kWork = {"align",   "gates",   "select",   "eval",
+                        "compare", "distill", "finetune", "run"};
+const Commands kTrain = {"align", "gates", "distill", "finetune", "run"};
+const Commands kHeldOut = {"align", "distill", "finetune", "run"};
+const Commands kHybrid = {"distill", "finetune"};
+const Commands kDistill = {"distill"};
+const Commands kFinetune = {"finetune"};
 const Commands kAlign = {"align", "run"};
 const Commands kGates = {"gates", "run"};
-const Commands kPrompts = {"gates", "select", "eval", "compare", "run"};
+const Commands kPrompts = {"gates",   "select",  "eval",     "compare",
+                           "distill", "finetune", "run"};
 const Commands kSelect = {"select", "run"};
 const Commands kBudget = {"gates", "select", "run"};
+const Commands kRecall = {"eval", "compare", "distill", "finetune", "run"};
+const Commands kPlans = {"eval", "compare", "distill", "run"};
 const Commands kEval = {"eval", "compare", "run"};
 const std::vector<std::string> kKinds = {"lightning", "plain", "gla", "simple",
                                          "mamba2",    "gdn",   "kda", "window"};
@@ -54,7 +63,7 @@ std::vector<RunOption> build() {
             "arithmetic; auto: bfloat16 on cuda, float32 on the cpu"),
       any("runs", &C::runs, kWork, "folder of runs; default $XDG_DATA_HOME/flashmorph/runs"),
       any("run", &C::run, kWork, "name or folder of the run to make or use"),
-      any("resume", &C::resume, {"align", "gates", "select", "eval", "run"},
+      any("resume", &C::resume, {"align", "gates", "select", "eval", "distill", "finetune", "run"},
           "go on at the run's checkpoint"),
       any("text", &C::text, kWork,
           "text file or folder for background text, or story for the built-in one"),
@@ -111,10 +120,56 @@ std::vector<RunOption> build() {
             "difference"),
       number("align_fit_tokens", &C::align_fit_tokens, kAlign, "tokens", 0, kMany,
              "tokens of the output-scale fit before the first step"),
-      number("held_out_tokens", &C::held_out_tokens, kAlign, "tokens", 0, kMany,
-             "tokens of the held-out error"),
-      number("held_out_every", &C::held_out_every, kAlign, "steps", 0, kMany,
-             "steps between held-out errors; 0: before and after"),
+      number("held_out_tokens", &C::held_out_tokens, kHeldOut, "tokens", 0, kMany,
+             "tokens of the held-out error, KL and NLL"),
+      number("held_out_every", &C::held_out_every, kHeldOut, "steps", 0, kMany,
+             "steps between held-out measurements; 0: before and after"),
+
+      any("plan", &C::plan, kHybrid,
+          "layers that stay full: as 28:1,11-14,16, a run (its plan), uniform, uniform+N or linear; "
+          "default: that of init"),
+      any("init", &C::init, kHybrid, "trained hybrid to go on from: its run or hybrid.safetensors"),
+      words("train_part", &C::train_part, kHybrid, {"all", "attention"},
+            "weights that train; attention: mixers alone, the rest is shared with the teacher"),
+      words("activation_checkpointing", &C::activation_checkpointing, kHybrid, kSwitch,
+            "compute each layer twice instead of keeping its activations; auto: when memory asks"),
+      number("rest_scale", &C::rest_scale, kHybrid, "1", 0, 1000,
+             "learning rate of all but the mixers, over theirs"),
+      number("probe_every", &C::probe_every, kHybrid, "steps", 0, kMany,
+             "steps between recall probes; 0: before and after"),
+      any("preflight", &C::preflight, kHybrid,
+          "say what a start would need, and whether it fits; nothing is trained"),
+      number("measured_steps", &C::measured_steps, kHybrid, "steps", 0, 1000,
+             "steps the preflight takes to measure time and memory; 0: none"),
+      number("distill_steps", &C::distill_steps, kDistill, "steps", 1, kMany, "steps of distilling"),
+      number("distill_batch", &C::distill_batch, kDistill, "sequences", 1, 1 << 20,
+             "sequences a step"),
+      number("distill_micro_batch", &C::distill_micro_batch, kDistill, "sequences", 0, 1 << 20,
+             "sequences at a time; 0: as many as fit"),
+      number("distill_length", &C::distill_length, kDistill, "tokens", 2, 1 << 24,
+             "tokens a sequence"),
+      number("distill_lr", &C::distill_lr, kDistill, "1", 0, 10, "learning rate after warm-up"),
+      number("distill_lr_final", &C::distill_lr_final, kDistill, "1", 0, 10,
+             "learning rate at the end of the cosine"),
+      number("distill_warmup", &C::distill_warmup, kDistill, "steps", 0, kMany,
+             "steps of linear warm-up, at most a tenth of all"),
+      number("distill_clip", &C::distill_clip, kDistill, "1", 0, 1e9,
+             "largest gradient norm; 0: no clipping"),
+      number("finetune_steps", &C::finetune_steps, kFinetune, "steps", 1, kMany,
+             "steps of finetuning"),
+      number("finetune_batch", &C::finetune_batch, kFinetune, "sequences", 1, 1 << 20,
+             "sequences a step"),
+      number("finetune_micro_batch", &C::finetune_micro_batch, kFinetune, "sequences", 0, 1 << 20,
+             "sequences at a time; 0: as many as fit"),
+      number("finetune_length", &C::finetune_length, kFinetune, "tokens", 2, 1 << 24,
+             "tokens a sequence"),
+      number("finetune_lr", &C::finetune_lr, kFinetune, "1", 0, 10, "learning rate after warm-up"),
+      number("finetune_lr_final", &C::finetune_lr_final, kFinetune, "1", 0, 10,
+             "learning rate at the end of the cosine; equal: constant"),
+      number("finetune_warmup", &C::finetune_warmup, kFinetune, "steps", 0, kMany,
+             "steps of linear warm-up, at most a tenth of all"),
+      number("finetune_clip", &C::finetune_clip, kFinetune, "1", 0, 1e9,
+             "largest gradient norm; 0: no clipping"),
 
       words("constraint", &C::constraint, kGates, {"clamp", "sigmoid"},
             "how gates are kept in 0..1"),
@@ -146,7 +201,7 @@ std::vector<RunOption> build() {
       number("answer_weight", &C::answer_weight, kGates, "1", 0, 1e9,
              "weight of the answer cross-entropy with supervision answer"),
       number("batch", &C::batch, kGates, "sequences", 1, 1 << 16, "sequences a step"),
-      number("text_length", &C::text_length, {"gates", "select", "eval", "compare", "run"},
+      number("text_length", &C::text_length, kPrompts,
              "tokens", 2, 1 << 24, "tokens a sequence of ordinary text"),
       number("length_min", &C::length_min, {"gates", "select", "run"}, "tokens", 16, 1 << 24,
              "shortest passkey sample"),
@@ -165,7 +220,7 @@ std::vector<RunOption> build() {
              "greedy_drop", "beam",        "flashmorph", "duo",    "quad",
              "quad_diag",   "softmax_nas", "l0",         "exact",  "score_file"},
             "how layers are scored"),
-      number("budget", &C::budget, {"gates", "select", "eval", "compare", "run"}, "layers", 0, 4096, "K, layers kept full; 0: a quarter"),
+      number("budget", &C::budget, {"gates", "select", "eval", "compare", "distill", "run"}, "layers", 0, 4096, "K, layers kept full; 0: a quarter"),
       number("offset", &C::offset, kSelect, "layers", 0, 4096, "uniform: first kept layer"),
       any("score_file", &C::score_file, kSelect,
           "method score_file: JSON array or CSV with one score a layer"),
@@ -180,17 +235,20 @@ std::vector<RunOption> build() {
       number("lock_linear", &C::lock_linear, kBudget, "layers", 0, 4095,
              "layers that become linear whatever their score"),
 
-      words("task", &C::task, kEval, {"passkey", "needle"}, "recall task"),
-      any("set", &C::set, kEval,
+      words("task", &C::task, kRecall, {"passkey", "needle"}, "recall task"),
+      any("set", &C::set, kRecall,
           "name of the eval set; a saved one brings its task, lengths, depths, trials and seed"),
-      number("lengths", &C::lengths, kEval, "tokens", 1, 1 << 24, "context lengths"),
-      number("depths", &C::depths, kEval, "1", 0, 1, "depths of the needle, 0 = start"),
-      number("trials", &C::trials, kEval, "prompts", 1, 65535, "prompts per length and depth"),
-      any("plans", &C::plans, kEval,
-          "plans as 28:1,11-14,16, names of saved plans, or teacher, linear, uniform"),
-      any("weights", &C::weights, kEval, "aligned, or the folder of a checkpoint"),
+      number("lengths", &C::lengths, kRecall, "tokens", 1, 1 << 24, "context lengths"),
+      number("depths", &C::depths, kRecall, "1", 0, 1, "depths of the needle, 0 = start"),
+      number("trials", &C::trials, kRecall, "prompts", 1, 65535, "prompts per length and depth"),
+      any("plans", &C::plans, kPlans,
+          "plans as 28:1,11-14,16, names of saved plans, or teacher, linear, uniform; distill: one run "
+          "each, equal tokens"),
+      any("weights", &C::weights, kEval,
+          "aligned, or distilled: what the distill or finetune run trained"),
       any("generate", &C::generate, kEval, "also by greedy generation"),
-      number("text_tokens", &C::text_tokens, {"select", "eval", "compare", "run"}, "tokens", 0,
+      number("text_tokens", &C::text_tokens,
+             {"select", "eval", "compare", "distill", "finetune", "run"}, "tokens", 0,
              kMany, "tokens of text for KL and perplexity; 0: none"),
 
       number("steps", &C::steps, kGates, "steps", 1, kMany, "steps of gate training"),
@@ -230,6 +288,8 @@ const std::vector<std::pair<std::string, std::string>>& run_commands() {
       {"select", "rank the layers by another method"},
       {"eval", "recall of plans by length and depth"},
       {"compare", "two or more evaluated plans, paired trial by trial"},
+      {"distill", "train the hybrid of a plan to the teacher's distribution"},
+      {"finetune", "train a hybrid on text at long context"},
       {"run", "align, gates, select and eval in one go"},
   };
   return commands;

@@ -77,11 +77,11 @@ HeldOut score_text(const HybridModel& hybrid, const at::Tensor& ids, int64_t row
     HeadLossOptions options;
     options.gradient = false;
     options.check_stop = check_stop;
-    sum.kl_nats += head_loss(flat(states), weights.head(), {flat(reference), teacher.head(), {}}, options).loss.item<double>();
+    sum.kl_nats += head_loss(predicting(states), weights.head(), {predicting(reference), teacher.head(), {}}, options).loss.item<double>();
     sum.nll_nats += head_loss(predicting(states), weights.head(), {{}, {}, next_tokens(part)}, options).loss.item<double>();
   }
-  const double tokens = static_cast<double>(ids.numel());
-  return {sum.kl_nats / tokens, sum.nll_nats / (tokens - static_cast<double>(ids.size(0)))};
+  const double tokens = static_cast<double>(ids.numel() - ids.size(0));
+  return {sum.kl_nats / tokens, sum.nll_nats / tokens};
 }
 
 struct HybridTrainer::State {

@@ -97,7 +97,7 @@ class HybridTrainer {
 };
 
 /// KL(teacher || hybrid) and NLL of sequences, a few at a time. ids: [N, T] int64; rows: sequences at a time.
-/// KL over all T positions, NLL over the T-1 that have a next token.
+/// Both over the T-1 positions that have a next token, as TextProbe measures them.
 HeldOut score_text(const HybridModel& hybrid, const at::Tensor& ids, int64_t rows, const StopCheck& check_stop = {});
 
 }  // namespace flashmorph

@@ -33,8 +33,7 @@ at::Tensor hybrid_states(const HybridModel& hybrid, const at::Tensor& ids, const
   at::Tensor x = weights.embed(ids);
   for (int l = 0; l < hybrid.layers(); ++l) {
     call(check_stop);
-    x = x + hybrid.model().mixer(l, weights.input_norm(l, x), rope, hybrid.plan(), nullptr);
-    x = x + weights.mlp(l, x);
+    x = hybrid_layer(hybrid, l, x, rope);
   }
   return weights.final_norm(x);
 }
@@ -57,10 +56,10 @@ LayerPass::LayerPass(HybridModel& hybrid) : hybrid_(hybrid), layers_(static_cast
   if (hybrid.config().tied) head_ = embedding_;
 }
 
-at::Tensor LayerPass::layer(int l, const at::Tensor& x, const RopeTable& rope) const {
-  const Teacher& weights = hybrid_.model().teacher();
-  const at::Tensor h = x + hybrid_.model().mixer(l, weights.input_norm(l, x), rope, hybrid_.plan(), nullptr);
-  return h + weights.mlp(l, h);
+at::Tensor hybrid_layer(const HybridModel& hybrid, int layer, const at::Tensor& x, const RopeTable& rope) {
+  const Teacher& weights = hybrid.model().teacher();
+  const at::Tensor h = x + hybrid.model().mixer(layer, weights.input_norm(layer, x), rope, hybrid.plan(), nullptr);
+  return h + weights.mlp(layer, h);
 }
 
 at::Tensor LayerPass::pull(const at::Tensor& out, const at::Tensor& d_out, const at::Tensor& in, const std::vector<Leaf>& leaves,
@@ -97,7 +96,7 @@ at::Tensor LayerPass::run(const at::Tensor& ids, const LossOfStates& loss, const
     call(check_stop);
     in[l] = leaf(x, l);
     const at::AutoGradMode graph(!checkpointing);
-    const at::Tensor y = layer(static_cast<int>(l), in[l], rope);
+    const at::Tensor y = hybrid_layer(hybrid_, static_cast<int>(l), in[l], rope);
     if (!checkpointing) out[l] = y;
     x = y.detach();
   }
@@ -112,7 +111,7 @@ at::Tensor LayerPass::run(const at::Tensor& ids, const LossOfStates& loss, const
   head.d_states.reset();
   for (size_t l = L; l-- > 0;) {
     call(check_stop);
-    at::Tensor y = checkpointing ? layer(static_cast<int>(l), in[l], rope) : std::move(out[l]);
+    at::Tensor y = checkpointing ? hybrid_layer(hybrid_, static_cast<int>(l), in[l], rope) : std::move(out[l]);
     d = pull(y, d, in[l], layers_[l], sums);
     y.reset();
     in[l].reset();

@@ -19,6 +19,9 @@ at::Tensor teacher_states(const Teacher& teacher, const at::Tensor& ids, const S
 /// The same of a hybrid.
 at::Tensor hybrid_states(const HybridModel& hybrid, const at::Tensor& ids, const StopCheck& check_stop);
 
+/// One layer of a hybrid: h = x + mixer(norm(x)); h + FFN(norm(h)). x: [B, T, D] -> [B, T, D].
+at::Tensor hybrid_layer(const HybridModel& hybrid, int layer, const at::Tensor& x, const RopeTable& rope);
+
 /// The loss of the final states: states: [B, T, D] -> loss and its gradient [B, T, D]; the head's gradient is added to d_head
 /// (undefined when the head is frozen).
 using LossOfStates = std::function<HeadLoss(const at::Tensor& states, const at::Tensor& d_head)>;
@@ -43,7 +46,6 @@ class LayerPass {
     at::Tensor tensor;  // requires gradients
     size_t sum;         // index into masters_
   };
-  at::Tensor layer(int l, const at::Tensor& x, const RopeTable& rope) const;
   // Gradient of `out` with respect to `in` (undefined unless wanted), those of the leaves are added to sums.
   at::Tensor pull(const at::Tensor& out, const at::Tensor& d_out, const at::Tensor& in, const std::vector<Leaf>& leaves,
                   const std::vector<at::Tensor>& sums) const;

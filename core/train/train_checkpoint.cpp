@@ -35,8 +35,11 @@ void check_format(const SafetensorsFile& file, const std::string& path) {
 std::string difference(const std::string& mine, const std::string& theirs) {
   const nlohmann::json a = nlohmann::json::parse(mine, nullptr, false), b = nlohmann::json::parse(theirs, nullptr, false);
   if (!b.is_object()) return "other options";
-  for (const auto& [key, value] : a.items())
-    if (!b.contains(key) || b[key] != value) {
+  // Most telling first.
+  std::vector<std::string> keys{"stage", "teacher", "plan"};
+  for (const auto& [key, value] : a.items()) keys.push_back(key);
+  for (const std::string& key : keys)
+    if (const nlohmann::json& value = a.at(key); !b.contains(key) || b[key] != value) {
       const std::string was = b.contains(key) ? b[key].dump().substr(0, 60) : "none", now = value.dump().substr(0, 60);
       return fmt::format("another {} ({}, now {})", key, was, now);
     }

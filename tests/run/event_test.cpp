@@ -41,7 +41,7 @@ std::vector<Event> one_of_each() {
                      {},
                      {},
                      {}},
-      TrainStepsEvent{"j2", "distill", {5}, {1.5}, {1e-4}, {2.0}, {4096}},
+      TrainStepsEvent{"j2", "distill", {5}, {1.5}, {1e-4}, {2.0}, {4096}, {0.5}, {0.25}, {2.5}},
       EvalCellsEvent{"j57",
                      "needle-2",
                      "28:1,11-14",

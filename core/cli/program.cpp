@@ -97,11 +97,13 @@ int run_program(int argc, char** argv) {
         {"select", "Other selectors: uniform, swap_nll, greedy_add, halo, ..."},
         {"eval", "Recall by length and depth, answer NLL, text KL and perplexity of layer plans"},
         {"compare", "Two to eight plans side by side, trial by trial"},
+        {"distill", "Stage 3: the hybrid of a plan learns its teacher's next-token distribution; --preflight says what it takes"},
+        {"finetune", "Stage 4: a distilled hybrid learns from text at long context"},
         {"run", "The whole way in one command: align, gates, plan, recall maps"}};
     add(name, kWhat.at(name), make);
   }
   add("truth", "Every plan of small budgets of a small model, measured: what selectors are judged by", add_truth_command);
-  add("export", "Write what was chosen: hybrid_config.json (--plan-only)", add_export_command);
+  add("export", "A hybrid in the format of other software, or its plan; --check: who reads it", add_export_command);
   add("tokens", "Ids of the text on stdin, or text of ids", add_tokens_command);
   add("logits", "Logits, greedy continuation and likelihood of ids, to check the engine against other software",
       add_logits_command);

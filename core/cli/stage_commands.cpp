@@ -1,112 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 // align, gates, select, eval, compare and run from the command line: the same jobs that the server runs.
-#include <chrono>
-#include <fstream>
-
 #include <fmt/format.h>
 
+#include "core/cli/hybrid_commands.h"
 #include "core/cli/program.h"
 #include "core/cli/reports.h"
 #include "core/cli/stage_flags.h"
+#include "core/cli/stage_run.h"
+#include "core/jobs/hybrid_source.h"
 #include "core/run/error.h"
 
 namespace flashmorph {
 
 namespace {
-
-JobListener listener_of(Console& console) {
-  JobListener listener;
-  listener.progress = [&console](const std::string& stage, const Progress& progress, const std::string& extra) {
-    console.progress(stage, progress, extra);
-  };
-  listener.note = [&console](const std::string& text) { console.note(text); };
-  return listener;
-}
-
-// Model and, where a command needs them, branches; says what was loaded.
-std::unique_ptr<Session> open_session(CommandContext& context, const RunConfig& config, bool branches) {
-  const auto start = std::chrono::steady_clock::now();
-  use_threads(config);
-  const at::Device device = parse_device(config.device);
-  if (config.model.empty())
-    throw Error("load", ErrorCode::bad_request, "no model given", "name a model directory or .gguf file with --model");
-  auto session = std::make_unique<Session>(config.model, device, parse_dtype(config.dtype, device));
-  const ModelConfig& model = session->teacher().config();
-  context.console.note(fmt::format("loaded {} ({}, {} layers, {}, {}) in {}", model.name, model.family, model.layers,
-                                   dtype_name(session->teacher().dtype()), device.str(),
-                                   human_seconds(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count())));
-  if (!session->quantization().empty())
-    context.console.note(fmt::format("the teacher is degraded: its weights were stored as {}", session->quantization()));
-  if (branches && !config.aligned.empty()) session->load_branches(find_branches(config, config.aligned));
-  return session;
-}
-
-[[noreturn]] void stopped(const RunConfig& config, const RunFolder& folder, const std::string& command) {
-  RunConfig again = config;
-  again.command = command;
-  again.run = folder.path.string();
-  again.resume = true;
-  throw Error(command, ErrorCode::stopped, fmt::format("everything so far is kept in {}", folder.path.string()),
-              "go on with: " + command_line(again));
-}
-
-void finish(CommandContext& context, Recorder& recorder, nlohmann::json& json) {
-  recorder.close("finished");
-  write_tables(recorder.folder(), recorder.record());
-  json["run"] = recorder.folder().path.string();
-  context.console.line(fmt::format("run      {}", recorder.folder().path.string()));
-}
-
-void print_json(CommandContext& context, const nlohmann::json& json) {
-  if (context.console.json()) fmt::print("{}\n", json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
-}
-
-// One job in one run: opened, run, closed with the right state whatever happens.
-class OpenRun {
- public:
-  OpenRun(Session& session, const RunConfig& config, const std::string& kind, CommandContext& context)
-      : run_(open_job_run(session, config, kind, context.command_line())),
-        recorder_(run_.folder, std::move(run_.record)),
-        job_{session, config, recorder_, context.stop, listener_of(context.console), "j1", context.command_line()} {}
-
-  /// body(job, resumed) -> whether it was stopped. An exception closes the run as failed and goes on.
-  template <typename Body>
-  bool run(Body&& body) {
-    try {
-      const bool halted = body(job_, run_.resumed);
-      if (halted) recorder_.close("cancelled");
-      return halted;
-    } catch (const Error& error) {
-      if (error.code() == ErrorCode::stopped) {
-        recorder_.close("cancelled");
-        throw;
-      }
-      close_failed(error.code(), error.stage(), error.message(), error.hint());
-      throw;
-    } catch (const std::exception& failure) {
-      close_failed(ErrorCode::internal, "run", failure.what(), "");
-      throw;
-    }
-  }
-  Recorder& recorder() { return recorder_; }
-
- private:
-  void close_failed(ErrorCode code, const std::string& stage, const std::string& message, const std::string& hint) {
-    try {
-      JobStateEvent event;
-      event.job = job_.id;
-      event.state = "failed";
-      event.error = JobError{static_cast<int>(code), stage, message, hint};
-      job_.tell(std::move(event));
-      recorder_.close("failed");
-    } catch (const Error&) {
-      // The disk may be why the job failed; the first error is the one to show.
-    }
-  }
-  RunInHand run_;
-  Recorder recorder_;
-  Job job_;
-};
 
 int align_body(CommandContext& context, const RunConfig& config) {
   const auto session = open_session(context, config, false);
@@ -175,6 +81,7 @@ int eval_body(CommandContext& context, const RunConfig& config, bool compare) {
   const bool halted = open.run([&](const Job& job, bool) {
     const RunRecord record = job.recorder.record();
     std::vector<std::string> words = config.plans;
+    if (words.empty() && config.weights != "aligned") words = {hybrid_file_info(weights_file(job)).plan.to_string()};
     if (words.empty()) {
       for (const SavedPlan& plan : record.plans)
         if (plan.origin == "budget" || plan.origin == record.gates.score_method) words.push_back(plan.id);
@@ -325,6 +232,12 @@ std::vector<std::pair<std::string, std::function<CommandBody(CLI::App&)>>> stage
                         "The preset `recommended` is the start: answer supervision with a penalty fitted to the budget; `paper` is\n"
                         "the published objective.")},
       {"select", command("select", select_body, "Example: flashmorph select --model DIR --aligned my-align --method swap_nll --budget 7")},
+      {"distill", command("distill", hybrid_body,
+                          "Example: flashmorph distill --model DIR --aligned my-align --plan 28:1,11-14,16,21 --text corpus.txt --run my-hybrid\n"
+                          "Leaves checkpoints/hybrid.safetensors; eval and compare take it with --run my-hybrid --weights distilled.\n"
+                          "--plans A B C trains each with the same tokens and ends in one table; --preflight trains nothing.")},
+      {"finetune", command("finetune", hybrid_body,
+                           "Example: flashmorph finetune --model DIR --init my-hybrid --finetune-length 16384 --text corpus.txt --run my-long")},
       {"eval", command("eval", [](CommandContext& c, const RunConfig& config) { return eval_body(c, config, false); },
                        "Example: flashmorph eval --model DIR --run my-gates --lengths 512,1024,2048 --trials 16\n"
                        "Only missing cells are computed; every plan sees the same prompts.")},

@@ -7,8 +7,11 @@
 
 #include <fmt/format.h>
 
+#include "core/eval/prompt_batch.h"
 #include "core/eval/recall_evaluator.h"
+#include "core/jobs/hybrid_source.h"
 #include "core/run/error.h"
+#include "core/train/hybrid_trainer.h"
 
 namespace flashmorph {
 
@@ -83,18 +86,53 @@ std::vector<NamedPlan> plans_of(const std::vector<std::string>& words, const Run
   return plans;
 }
 
+std::filesystem::path weights_file(const Job& job) {
+  if (job.config.weights != "distilled")
+    throw Error("eval", ErrorCode::bad_request, fmt::format("weights \"{}\" are unknown", job.config.weights.substr(0, 80)),
+                "use aligned, or distilled together with --run of the distill or finetune run that trained them");
+  return find_hybrid(job.config, job.recorder.folder().path.string());
+}
+
+namespace {
+
+// KL and NLL of a trained hybrid on the sequences that a TextProbe of the same numbers reads.
+TextMetrics hybrid_metrics(const HybridModel& hybrid, const TextSource& text, int64_t tokens, int64_t length, uint64_t seed,
+                           const StopFlag& stop) {
+  const int64_t count = (tokens + length - 1) / length;
+  const at::Tensor ids = at::empty({count, length}, at::kLong);
+  for (int64_t i = 0; i < count; ++i) {
+    const TokenIds row = text.take(seed, static_cast<uint64_t>(i), length);
+    std::copy(row.begin(), row.end(), ids.data_ptr<int64_t>() + i * length);
+  }
+  const HeldOut found = score_text(hybrid, ids, std::max<int64_t>(1, batch_tokens(hybrid.teacher()) / length), [&] {
+    if (stop.is_set()) throw Error("eval", ErrorCode::stopped, "the evaluation was stopped");
+  });
+  return {found.nll_nats, std::exp(found.nll_nats), found.kl_nats, ids.numel() - count};
+}
+
+}  // namespace
+
 EvalOutcome run_eval_job(const Job& job, const EvalSet& set, const std::vector<NamedPlan>& plans) {
   const RunConfig& config = job.config;
-  if (!job.session.has_branches()) {
+  std::optional<HybridModel> hybrid;
+  if (config.weights != "aligned") {
+    hybrid.emplace(load_hybrid(job.session, weights_file(job)));
+    for (const NamedPlan& plan : plans)
+      if (plan.plan != hybrid->plan())
+        throw Error("eval", ErrorCode::bad_request,
+                    fmt::format("the {} weights were trained for plan {}, not {}", config.weights, hybrid->plan().to_string(),
+                                plan.plan.to_string()),
+                    "evaluate other plans with --weights aligned");
+  } else if (!job.session.has_branches()) {
     // Brackets of a teacher alone need no branch.
     if (std::any_of(plans.begin(), plans.end(), [](const NamedPlan& p) { return p.plan.budget() < p.plan.layers; })) job.session.model();
     job.session.make_branches({BranchOptions::of(BranchKind::window)}, 0);
   }
-  const MorphModel& model = job.session.model();
+  const MorphModel& model = hybrid ? hybrid->model() : job.session.model();
   const auto text = open_text(config.text, job.session.tokenizer());
   const RecallEvaluator evaluator(model, job.session.tokenizer(), *text, set);
   std::optional<TextProbe> probe;
-  if (config.text_tokens > 0)
+  if (config.text_tokens > 0 && !hybrid)
     probe.emplace(model, *text, config.text_tokens, config.text_length, static_cast<uint64_t>(config.seed) + 7919);
   EvalOutcome outcome;
   outcome.set = set;
@@ -122,8 +160,10 @@ EvalOutcome run_eval_job(const Job& job, const EvalSet& set, const std::vector<N
     done += one.grid.trials_run();
     if (cached == one.grid.trials_run() && cached > 0)
       job.listener.note(fmt::format("{}: all {} prompts known from before", plan.name, cached));
-    if (one.grid.complete() && probe && !job.stop.is_set())
-      one.text = probe->metrics({plan.plan}, nullptr, {}, &job.stop).front();
+    const uint64_t text_seed = static_cast<uint64_t>(config.seed) + 7919;
+    if (one.grid.complete() && config.text_tokens > 0 && !job.stop.is_set())
+      one.text = hybrid ? hybrid_metrics(*hybrid, *text, config.text_tokens, config.text_length, text_seed, job.stop)
+                        : probe->metrics({plan.plan}, nullptr, {}, &job.stop).front();
     EvalSummaryEvent summary;
     summary.job = job.id;
     summary.set = set.name;

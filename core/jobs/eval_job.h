@@ -35,6 +35,11 @@ struct EvalOutcome {
   bool stopped = false;
 };
 
+/// The hybrid that config.weights names: `distilled`, of the job's own run. Throws Error(bad_request) for other words,
+/// Error(not_found) when the run has trained none.
+std::filesystem::path weights_file(const Job& job);
+
+/// With weights other than `aligned` only the plan they were trained for can be evaluated.
 /// Evaluates in the order given, cached cells first. A stop keeps finished cells.
 EvalOutcome run_eval_job(const Job& job, const EvalSet& set, const std::vector<NamedPlan>& plans);
 

@@ -2,6 +2,7 @@
 // The parts of a serving engine that its methods share.
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <map>
 #include <memory>
@@ -52,6 +53,8 @@ struct Engine {
   RateBook rates;
   WorkerPulse pulse;
   ProgressBoard progress;
+  std::atomic<int64_t> gpu_used_bytes{-1};  ///< sampled once a second; -1: no GPU in use
+  StopFlag leaving;                         ///< the engine stops: chores read it
 
   double seconds() const {
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();

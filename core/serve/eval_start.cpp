@@ -5,6 +5,7 @@
 
 #include <fmt/format.h>
 
+#include "core/jobs/hybrid_source.h"
 #include "core/run/error.h"
 #include "core/serve/failure.h"
 #include "core/serve/job_run.h"
@@ -104,14 +105,22 @@ EvalPlan plan_evaluation(Engine& engine, const Json& params) {
   if (!options.contains("run")) throw Error("eval", ErrorCode::bad_request, "eval.start: run: expected a run", "name the run whose plans and weights are meant");
   if (!options.contains("text_tokens")) options["text_tokens"] = 0;
   RunConfig& config = plan.config = run_config_of(options, "eval.start", "eval");
-  if (config.weights != "aligned")
-    throw Error("eval", ErrorCode::not_found, fmt::format("there are no weights \"{}\"", config.weights.substr(0, 64)), "weights are: aligned");
+  const bool distilled = config.weights == "distilled";
+  if (config.weights != "aligned" && !distilled)
+    throw Error("eval", ErrorCode::not_found, fmt::format("there are no weights \"{}\"", config.weights.substr(0, 64)), "weights are aligned or distilled");
 
   plan.run = engine.shelf.find(config.run);
+  if (config.runs.empty()) config.runs = engine.shelf.folder().string();
+  if (!config.aligned.empty()) config.aligned = engine.shelf.path_or_word(config.aligned);
   const RunRecord record = engine.shelf.record(plan.run);
-  plan.branches = config.aligned.empty() ? branches_of_run(plan.run, record, engine.shelf.folder())
+  if (distilled) {
+    const LayerPlan trained = hybrid_file_info(find_hybrid(config, plan.run.string())).plan;
+    if (config.plans.empty()) config.plans = {trained.to_string()};
+    config.aligned.clear();
+  }
+  plan.branches = distilled ? fs::path() : config.aligned.empty() ? branches_of_run(plan.run, record, engine.shelf.folder())
                                          : find_branches(config, config.aligned);
-  plan.home = config.aligned.empty() ? weights_run(plan.run, record, engine.shelf.folder()) : plan.run;
+  plan.home = config.aligned.empty() && !distilled ? weights_run(plan.run, record, engine.shelf.folder()) : plan.run;
   const RunRecord home = plan.home == plan.run ? record : engine.shelf.record(plan.home);
   plan.home_handle = engine.shelf.handle_of(plan.home);
   plan.set = set_of(config, params, home, record);
@@ -122,7 +131,7 @@ EvalPlan plan_evaluation(Engine& engine, const Json& params) {
     plan.cells += static_cast<int>(plan.set.lengths.size() * plan.set.depths.size());
     plan.cached += known.cells;
   }
-  if (brackets)
+  if (brackets && !distilled)  // distilled weights know their own plan only
     for (const char* word : {"linear", "teacher"}) {
       NamedPlan bracket{word, "bracket", std::string(word) == "teacher" ? LayerPlan::all_full(record.layers) : LayerPlan::all_linear(record.layers)};
       const bool is_asked = std::any_of(plan.plans.begin(), plan.plans.end(), [&](const NamedPlan& one) { return one.plan == bracket.plan; });
@@ -143,13 +152,13 @@ EvalPlan plan_evaluation(Engine& engine, const Json& params) {
     if (config.model.empty()) config.model = record.config.value("model", std::string());
     if (config.model.empty()) throw Error("eval", ErrorCode::no_model, "no model is loaded", "load one, or give model");
   }
-  if (plan.branches.empty() && std::any_of(plan.plans.begin(), plan.plans.end(), [](const NamedPlan& one) { return one.plan.budget() < one.plan.layers; }))
+  if (plan.branches.empty() && !distilled && std::any_of(plan.plans.begin(), plan.plans.end(), [](const NamedPlan& one) { return one.plan.budget() < one.plan.layers; }))
     throw Error("eval", ErrorCode::no_model, "the run has no aligned branches", "align first, or give aligned");
   config.run = plan.home.string();
   config.set = plan.set.name;
   config.plans.clear();
   for (const NamedPlan& one : plan.plans) config.plans.push_back(one.plan.to_string());
-  if (plan.home == plan.run && plan.branches.filename() != "branches.safetensors") config.aligned = plan.branches.string();
+  if (!distilled && plan.home == plan.run && !plan.branches.empty() && plan.branches.filename() != "branches.safetensors") config.aligned = plan.branches.string();
   plan.command = command_line(config);
   plan.estimate_s = plan.tokens_left > 0 ? eval_seconds(engine, config.model, home, plan.tokens_left, plan.estimate_from) : 0;
   if (plan.estimate_from.empty()) plan.estimate_from = "measured";

@@ -88,7 +88,12 @@ WorkEnd run_stage(Engine& engine, const StagePlan& plan, const JobTurn& turn) {
   const fs::path folder = run.folder.path;
   const std::shared_ptr<Recorder> recorder = engine.shelf.open_recorder(run.folder, std::move(run.record));
   ProgressMeter meter(turn.id.to_string());
-  const Job job{session, config, *recorder, turn.stop, listener_for(engine, turn, meter), turn.id.to_string(), plan.command};
+  const Job job{session, config, *recorder, turn.stop, listener_for(engine, turn, meter), turn.id.to_string(), plan.command,
+                [&turn] {
+                  // "Now" leaves within 2 s and loses the steps since the last checkpoint.
+                  if (turn.cause() != StopCause::cancelled) return StopWish::save;
+                  return turn.after_checkpoint() ? StopWish::after_checkpoint : StopWish::discard;
+                }};
   try {
     const WorkEnd end = stage.run(job, run.resumed || turn.again);
     engine.rates.note(config.model, stage.name, meter.tokens_per_s());

@@ -5,6 +5,11 @@
 // model is loaded, job.cancel at once.
 #include "core/serve/methods.h"
 
+#include <fmt/format.h>
+
+#include "core/run/error.h"
+#include "core/run/strict_json.h"
+
 namespace flashmorph {
 
 namespace {
@@ -226,6 +231,21 @@ std::vector<MethodSpec> build_methods() {
                        {"trials_cached", "integer", "of these, known"},
                        {"estimate_from", "text", "measured, recorded or guessed"}}),
        "eval"},
+      {"distill.start", "trains the hybrid of a plan to its teacher", {}, kStarted, "distill"},
+      {"finetune.start", "trains a hybrid on text", {}, kStarted, "finetune"},
+      {"export.start",
+       "writes a hybrid in the format of other software; parameters as flashmorph export",
+       {{"run", "text", "whose plan, teacher and weights are meant"},
+        {"plan", "text?", "L:ranges, id or name of a saved plan; the run's own"},
+        {"model", "text?", "teacher; the run's"},
+        {"aligned", "text?", "run or branches.safetensors; the run's"},
+        {"hybrid", "text?", "run or hybrid.safetensors; the run's, if it trained one"},
+        {"target", "text?", "transformers, fla, hypenet, gguf, plan; the first that is not refused"},
+        {"dtype", "text?", "f32, bf16, f16, q8_0"},
+        {"out", "text?", "folder inside the run; exports/TARGET"},
+        {"max_shard_bytes", "integer?", ""}},
+       join(kStarted, {{"target", "text", ""}, {"out", "text", "folder or file that will be written"}}),
+       ""},
       {"job.list",
        "jobs of this session, newest last; the last 256 that ended",
        {},
@@ -341,7 +361,10 @@ std::vector<NotificationSpec> build_notifications() {
         {"loss", "list", "[rows] nat"},
         {"lr", "list?", "[rows]"},
         {"time_s", "list?", "[rows]"},
-        {"tokens", "list?", "[rows] so far"}},
+        {"tokens", "list?", "[rows] so far"},
+        {"grad_norm", "list?", "[rows] before clipping"},
+        {"held_out_kl", "list?", "[rows] nat, null where not measured"},
+        {"held_out_nll", "list?", "[rows] nat, null where not measured"}},
        "thinned"},
       {"eval.cells",
        "changed cells, totals so far",
@@ -370,6 +393,24 @@ std::vector<NotificationSpec> build_notifications() {
        "kept"}};
 }
 
+// The parameter of this name, if the method has one; options of a stage are none of these.
+const MethodField* find_param(const MethodSpec& method, const std::string& name) {
+  for (const MethodField& field : method.params)
+    if (field.name == name) return &field;
+  return nullptr;
+}
+
+bool fits(const std::string& type, const nlohmann::json& value) {
+  const std::string word = type.back() == '?' ? type.substr(0, type.size() - 1) : type;
+  if (word == "text") return value.is_string();
+  if (word == "integer") return value.is_number_integer();
+  if (word == "number") return value.is_number();
+  if (word == "boolean") return value.is_boolean();
+  if (word == "list") return value.is_array();
+  if (word == "object") return value.is_object();
+  return true;
+}
+
 }  // namespace
 
 const std::vector<MethodSpec>& methods() {
@@ -380,6 +421,33 @@ const std::vector<MethodSpec>& methods() {
 const std::vector<NotificationSpec>& notifications() {
   static const std::vector<NotificationSpec> table = build_notifications();
   return table;
+}
+
+const MethodSpec* find_method(const std::string& name) {
+  for (const MethodSpec& method : methods())
+    if (method.name == name) return &method;
+  return nullptr;
+}
+
+void check_params(const MethodSpec& method, const nlohmann::json& params) {
+  const auto refuse = [&](const std::string& what, const std::string& hint = {}) {
+    throw Error("protocol", ErrorCode::bad_request, fmt::format("{}: {}", method.name, what), hint);
+  };
+  for (const auto& [key, value] : params.items()) {
+    const MethodField* field = find_param(method, key);
+    if (!field) {
+      if (!method.stage.empty()) continue;  // run_config_of refuses it by name
+      std::vector<std::string> names;
+      for (const MethodField& one : method.params) names.push_back(one.name);
+      const std::string near = nearest_word(key, names);
+      refuse("unknown parameter " + quote(key), near.empty() ? std::string() : fmt::format("did you mean \"{}\"?", near));
+    }
+    if (value.is_null() && field->type.back() == '?') continue;
+    if (!fits(field->type, value))
+      refuse(fmt::format("{}: expected {}, got {}", key, field->type.back() == '?' ? field->type.substr(0, field->type.size() - 1) : field->type, type_word(value)));
+  }
+  for (const MethodField& field : method.params)
+    if (field.type.back() != '?' && !params.contains(field.name)) refuse(fmt::format("{}: it is missing", field.name));
 }
 
 }  // namespace flashmorph

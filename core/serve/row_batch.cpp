@@ -22,6 +22,11 @@ void columns(A& a, B& b, F&& what) {
   what(a.time_s, b.time_s);
   what(a.tokens, b.tokens);
   if constexpr (std::is_same_v<E, AlignStepsEvent>) what(a.layer_loss, b.layer_loss);
+  if constexpr (std::is_same_v<E, TrainStepsEvent>) {
+    what(a.grad_norm, b.grad_norm);
+    what(a.held_out_kl, b.held_out_kl);
+    what(a.held_out_nll, b.held_out_nll);
+  }
   if constexpr (std::is_same_v<E, GateStepsEvent>) {
     what(a.alpha, b.alpha);
     what(a.raw, b.raw);

@@ -58,6 +58,12 @@ fs::path RunShelf::find(const std::string& run) const {
               "run.list names the runs; a path must be absolute");
 }
 
+std::string RunShelf::path_or_word(const std::string& word) const {
+  const std::lock_guard guard(mutex_);
+  const auto found = paths_.find(word);
+  return found == paths_.end() ? word : found->second;
+}
+
 void RunShelf::forget(const std::string& run) {
   const std::string path = key(find(run));
   const std::lock_guard guard(mutex_);
@@ -174,7 +180,8 @@ fs::path weights_run(const fs::path& run, const RunRecord& record, const fs::pat
 
 bool has_checkpoint(const RunFolder& folder, const std::string& kind) {
   std::error_code ignored;
-  return fs::exists(folder.checkpoints() / (kind + ".safetensors"), ignored);
+  const std::string name = kind == "distill" || kind == "finetune" ? "train" : kind;
+  return fs::exists(folder.checkpoints() / (name + ".safetensors"), ignored);
 }
 
 }  // namespace flashmorph

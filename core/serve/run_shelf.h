@@ -31,6 +31,8 @@ class RunShelf {
   /// What a request means by `run`: handle, path, or name in the folder of runs. Throws
   /// Error(not_found).
   std::filesystem::path find(const std::string& run) const;
+  /// The path behind a handle; any other word as it is.
+  std::string path_or_word(const std::string& word) const;
   void forget(const std::string& run);
 
   /// A folder for a new run: NAME, or NAME-2, ... when taken; kept for the caller although nothing

@@ -104,6 +104,7 @@ int run_program(int argc, char** argv) {
   }
   add("truth", "Every plan of small budgets of a small model, measured: what selectors are judged by", add_truth_command);
   add("export", "A hybrid in the format of other software, or its plan; --check: who reads it", add_export_command);
+  add("serve", "The engine behind a window: JSON-RPC on stdin and stdout", add_serve_command);
   add("tokens", "Ids of the text on stdin, or text of ids", add_tokens_command);
   add("logits", "Logits, greedy continuation and likelihood of ids, to check the engine against other software",
       add_logits_command);

@@ -47,5 +47,6 @@ CommandBody add_truth_command(CLI::App& app);
 /// align, gates, select, eval, compare, run: flags come from the one description in core/run/run_config.
 std::vector<std::pair<std::string, std::function<CommandBody(CLI::App&)>>> stage_commands();
 CommandBody add_export_command(CLI::App& app);
+CommandBody add_serve_command(CLI::App& app);
 
 }  // namespace flashmorph

@@ -52,7 +52,10 @@ nlohmann::json report_forecast(Console& console, const TrainForecast& forecast) 
     if (bytes > 0) rows.push_back({name, human_bytes(static_cast<double>(bytes))});
   if (rows.size() > 1) {
     rows.push_back({"peak", human_bytes(static_cast<double>(forecast.choice.forecast.total()))});
-    if (forecast.measured_peak) rows.push_back({"measured", human_bytes(static_cast<double>(*forecast.measured_peak))});
+    if (forecast.measured_peak) {
+      rows.push_back({"peak measured", human_bytes(static_cast<double>(*forecast.measured_peak))});
+      rows.push_back({"of it tensors", human_bytes(static_cast<double>(*forecast.measured_tensors))});
+    }
     console.line(text_table(rows));
   }
   for (const ForecastRow& row : forecast.rows) {

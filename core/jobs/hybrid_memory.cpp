@@ -185,7 +185,7 @@ HybridMemory::HybridMemory(const Session& session, HybridModel& hybrid, TrainSta
       return meter.peak_bytes();
     };
     teacher_forward_ = line_through(64, peak(64), 256, peak(256));
-    const int64_t rows = head_slice_rows(config.vocab, device);
+    const int64_t rows = std::min<int64_t>(head_slice_rows(config.vocab, device), 1024);
     const at::Tensor states = at::ones({rows, config.hidden}, at::TensorOptions().dtype(teacher.dtype()).device(device));
     HeadLossOptions options;
     const at::Tensor& head = hybrid.model().teacher().head();
@@ -197,6 +197,8 @@ HybridMemory::HybridMemory(const Session& session, HybridModel& hybrid, TrainSta
     const AllocationMeter meter;
     head_loss(states, head.detach(), target, options);
     head_ = meter.peak_bytes();
+    head_rows_ = rows;
+    vocab_rows_ = head_slice_rows(config.vocab, device);
   }
   hybrid.set_requires_grad(false);
   release_memory(device);
@@ -222,10 +224,12 @@ MemoryForecast HybridMemory::forecast(int64_t micro_batch, bool checkpointing) c
   }
   // Final norm's input is the last output; its output, the gradient of it, and a copy where rows are cut.
   const int64_t at_head = stored + 4 * x;
+  const int64_t head = static_cast<int64_t>(static_cast<double>(head_) * static_cast<double>(std::min(tokens, vocab_rows_)) /
+                                            static_cast<double>(head_rows_));
   int64_t logits = 0;
-  if (at_head + head_ > peak) {
-    peak = at_head + head_;
-    logits = head_;
+  if (at_head + head > peak) {
+    peak = at_head + head;
+    logits = head;
   }
   for (size_t l = L; l-- > 0;) {
     const int64_t here = below[l] + x + layers_[l].backward.at(tokens) + x;  // and the gradient that comes in

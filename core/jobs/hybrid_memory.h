@@ -65,7 +65,8 @@ class HybridMemory {
   int64_t length_, row_bytes_;  // bytes of one token's state
   std::vector<LayerCost> layers_;
   BytesLine teacher_forward_;
-  int64_t head_ = 0;
+  int64_t head_ = 0, head_rows_ = 1;  // bytes of a slice of so many rows
+  int64_t vocab_rows_ = 1;  // rows of a slice
   bool reference_ = false;
   MemoryForecast fixed_;  // the parts that no batch changes
   int64_t held_ = 0;      // of these, allocated already

@@ -6,6 +6,7 @@
 
 #include <fmt/format.h>
 
+#include "core/jobs/allocation_meter.h"
 #include "core/run/error.h"
 #include "core/train/layer_pass.h"
 
@@ -116,7 +117,9 @@ void measure(TrainForecast& forecast, const Session& session, HybridModel& hybri
   options.checkpointing = forecast.choice.checkpointing;
   const double parts = static_cast<double>(options.batch) / static_cast<double>(options.micro_batch);
   reset_peak_bytes(device);
+  int64_t tensors = 0;
   const auto seconds_of = [&](int64_t micro_batches) {
+    const AllocationMeter meter;
     TrainOptions few = options;
     few.batch = options.micro_batch * micro_batches;
     HybridTrainer trainer(hybrid, text, few);
@@ -125,6 +128,7 @@ void measure(TrainForecast& forecast, const Session& session, HybridModel& hybri
       last = trainer.train_one(check_stop).seconds;
       if (i == 0) first = last;
     }
+    tensors = std::max(tensors, meter.peak_bytes());
     return (last - first) / static_cast<double>(steps);
   };
   listener.note(fmt::format("measuring {} steps of {} sequences", steps + 1, options.micro_batch));
@@ -134,6 +138,7 @@ void measure(TrainForecast& forecast, const Session& session, HybridModel& hybri
   forecast.tokens_per_s = static_cast<double>(options.tokens_a_step()) / *forecast.step_s;
   forecast.estimate_s = *forecast.step_s * static_cast<double>(options.steps);
   forecast.measured_peak = peak_used_bytes(device);
+  forecast.measured_tensors = tensors + forecast.choice.forecast.teacher + forecast.choice.forecast.student;
   release_memory(device);
 }
 
@@ -159,6 +164,7 @@ nlohmann::json TrainForecast::to_json() const {
                       {"activation_checkpointing", choice.checkpointing},
                       {"starts", starts()}};
   json["measured_peak_bytes"] = measured_peak ? nlohmann::json(*measured_peak) : nlohmann::json();
+  json["measured_tensor_bytes"] = measured_tensors ? nlohmann::json(*measured_tensors) : nlohmann::json();
   json["tokens_per_s"] = tokens_per_s ? nlohmann::json(*tokens_per_s) : nlohmann::json();
   json["step_s"] = step_s ? nlohmann::json(*step_s) : nlohmann::json();
   json["estimate_s"] = estimate_s ? nlohmann::json(*estimate_s) : nlohmann::json();

@@ -31,6 +31,8 @@ struct TrainForecast {
   MemoryChoice choice;                      ///< as a start would settle it; micro_batch 0 when nothing fits
   int64_t available = 0;                    ///< bytes on the device
   std::optional<int64_t> measured_peak;     ///< of the measured steps, same meaning as choice.forecast.total()
+  std::optional<int64_t> measured_tensors;  ///< of these the tensors: without process and workspace, and without what an
+                                            ///< allocator keeps for itself
   std::optional<double> tokens_per_s, step_s, estimate_s;
   bool starts() const;                      ///< no row says stop
   nlohmann::json to_json() const;

@@ -24,13 +24,19 @@ constexpr uint64_t kHeldOutSeed = 0x68656c64;
 
 bool is_mixer(const std::string& name) { return name.find("_attn.") != std::string::npos; }
 
-at::Tensor sequences(const TextSource& text, uint64_t seed, int64_t first, int64_t count, int64_t length) {
-  const at::Tensor ids = at::empty({count, length}, at::kLong);
+// Ids of `count` sequences one after the other.
+TokenIds sequences(const TextSource& text, uint64_t seed, int64_t first, int64_t count, int64_t length) {
+  TokenIds ids;
+  ids.reserve(static_cast<size_t>(count * length));
   for (int64_t i = 0; i < count; ++i) {
     const TokenIds row = text.take(seed, static_cast<uint64_t>(first + i), length);
-    std::copy(row.begin(), row.end(), ids.data_ptr<int64_t>() + i * length);
+    ids.insert(ids.end(), row.begin(), row.end());
   }
   return ids;
+}
+
+at::Tensor rows_of(const TokenIds& ids, int64_t length) {
+  return at::tensor(at::ArrayRef<int64_t>(ids), at::kLong).view({-1, length});
 }
 
 at::Tensor flat(const at::Tensor& x) { return x.reshape({-1, x.size(-1)}); }
@@ -96,7 +102,7 @@ struct HybridTrainer::State {
   std::optional<HeldOut> before;
   int64_t step = 0;
   double seconds = 0;
-  std::future<at::Tensor> next;  // the micro-batch that is read while another is computed
+  std::future<TokenIds> next;  // the micro-batch that is read while another is computed
   int64_t next_first = -1;
 
   State(HybridModel& hybrid_in, const TextSource& text_in, TrainOptions options_in, std::string teacher_id_in);
@@ -136,7 +142,7 @@ HybridTrainer::State::State(HybridModel& hybrid_in, const TextSource& text_in, T
 
 // Sequences first..first+count-1 of the whole run, on the device; the ones that follow are read meanwhile.
 at::Tensor HybridTrainer::State::batch(int64_t first, int64_t count) {
-  at::Tensor ids = next.valid() && next_first == first ? next.get() : sequences(text, options.seed, first, count, options.length);
+  const TokenIds ids = next.valid() && next_first == first ? next.get() : sequences(text, options.seed, first, count, options.length);
   if (next.valid()) next.wait();
   const int64_t at = first % options.batch + count;  // within the step
   const int64_t follows = at < options.batch ? std::min(micro(), options.batch - at) : micro();
@@ -144,7 +150,7 @@ at::Tensor HybridTrainer::State::batch(int64_t first, int64_t count) {
   next = std::async(std::launch::async, [this, begin = next_first, follows] {
     return sequences(text, options.seed, begin, follows, options.length);
   });
-  return ids.to(hybrid.teacher().device());
+  return rows_of(ids, options.length).to(hybrid.teacher().device());
 }
 
 HeadLoss HybridTrainer::State::loss(const at::Tensor& ids, const at::Tensor& reference, const at::Tensor& states,
@@ -210,7 +216,7 @@ TrainStep HybridTrainer::State::train_one(const StopCheck& check_stop) {
 
 HeldOut HybridTrainer::State::held_out(const StopCheck& check_stop) const {
   const int64_t count = (options.held_out_tokens + options.length - 1) / options.length;
-  const at::Tensor ids = sequences(text, options.seed ^ kHeldOutSeed, 0, count, options.length);
+  const at::Tensor ids = rows_of(sequences(text, options.seed ^ kHeldOutSeed, 0, count, options.length), options.length);
   const HeldOut found = score_text(hybrid, ids, micro(), check_stop);
   hybrid.refresh();  // lets low-precision copies of the branches go
   return found;

@@ -5,6 +5,7 @@ ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/flashmorph
 TORCH_VERSION=2.11.0
 export FLASHMORPH_PEER_PYTHON=${FLASHMORPH_PEER_PYTHON:-$CACHE/peer/bin/python}
+export FLASHMORPH_LLAMA_PYTHON=${FLASHMORPH_LLAMA_PYTHON:-$CACHE/xllamacpp/bin/python}
 export FLASHMORPH_TEST_DATA=${FLASHMORPH_TEST_DATA:-$CACHE/test-data}
 # libgomp reads it when it is loaded: spinning threads slow small operations down by a factor of 50 on busy cores.
 export OMP_WAIT_POLICY=passive
@@ -62,6 +63,13 @@ ensure_peer() {
     rm -rf "$folder" && python3 -m venv "$folder"
     "$folder/bin/pip" install -q "torch==$TORCH_VERSION" transformers==5.17.0 tokenizers==0.23.3 safetensors gguf accelerate h5py numpy
     touch "$folder/complete"
+  }
+  # llama.cpp as a prebuilt CPU wheel, by itself: the judge of GGUF exports.
+  [ -e "$CACHE/xllamacpp/complete" ] || {
+    say "fetching llama.cpp (xllamacpp) into $CACHE/xllamacpp"
+    rm -rf "$CACHE/xllamacpp" && python3 -m venv "$CACHE/xllamacpp"
+    "$CACHE/xllamacpp/bin/pip" install -q xllamacpp==2026.10.11549
+    touch "$CACHE/xllamacpp/complete"
   }
 }
 

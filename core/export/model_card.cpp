@@ -25,7 +25,7 @@ std::string loading(const CardFacts& facts) {
              "newer\n"
              "model = AutoModelForCausalLM.from_pretrained(FOLDER, dtype=\"auto\", "
              "trust_remote_code=True)\n"
-             "tokenizer = AutoTokenizer.from_pretrained(FOLDER)\n```\n"
+             "tokenizer = AutoTokenizer.from_pretrained(FOLDER, trust_remote_code=True)\n```\n"
              "`trust_remote_code=True` runs `modeling_flashmorph.py` of this folder (Apache-2.0, "
              "plain PyTorch); without it transformers asks "
              "on the terminal, then refuses.\n";

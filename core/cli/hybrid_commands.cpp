@@ -26,6 +26,12 @@ void check_config(const RunConfig& config) {
     throw Error(config.command, ErrorCode::bad_request, "--resume needs the name of the run", "add --run NAME");
 }
 
+// What cannot be started leaves no run behind.
+void check_start(const Session& session, const RunConfig& config) {
+  train_options_of(config, parse_train_stage(config.command));
+  hybrid_start_of(config, session.teacher().layers());
+}
+
 std::vector<std::string> words_of(const RunConfig& config) {
   std::vector<std::string> words;
   for (const std::string& word : config.plans) {
@@ -65,6 +71,7 @@ HybridOutcome train(CommandContext& context, Session& session, const RunConfig& 
 // What a finished run of the group says, read back from its record.
 HybridOutcome outcome_of(const RunConfig& config, const fs::path& folder) {
   const RunRecord record = open_run(folder).record;
+  // Recall, unlike the losses, is kept in float32.
   HybridOutcome outcome;
   outcome.file = RunFolder{folder}.checkpoints() / "hybrid.safetensors";
   const LayerPlan plan = hybrid_file_info(outcome.file).plan;
@@ -121,7 +128,7 @@ int plans_body(CommandContext& context, const RunConfig& config) {
     one.plans.clear();
     one.plan = word;
     one.run = base + "-" + run_word(word);
-    hybrid_start_of(one, session->teacher().layers());  // every plan is checked before the first is trained
+    check_start(*session, one);  // every plan before the first is trained
     for (const RunConfig& other : all)
       if (other.run == one.run)
         throw Error("distill", ErrorCode::bad_request, fmt::format("plans names {} twice", word), "name each plan once");
@@ -185,7 +192,7 @@ int hybrid_body(CommandContext& context, const RunConfig& config) {
     print_json(context, report_forecast(context.console, forecast));
     return forecast.starts() ? 0 : 1;
   }
-  hybrid_start_of(config, session->teacher().layers());  // a plan that cannot be leaves no run behind
+  check_start(*session, config);
   nlohmann::json json;
   fs::path folder;
   train(context, *session, config, json, folder, [&] { stopped(config, RunFolder{folder}, config.command); });

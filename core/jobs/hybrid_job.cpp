@@ -2,6 +2,7 @@
 #include "core/jobs/hybrid_job.h"
 
 #include <cmath>
+#include <cstdlib>
 #include <limits>
 
 #include <fmt/format.h>
@@ -39,6 +40,19 @@ class Probes {
  public:
   Probes(const Job& job, const HybridModel& hybrid, const EvalSet& set, const TextSource& text, HybridOutcome& outcome)
       : job_(job), hybrid_(hybrid), outcome_(outcome), evaluator_(hybrid.model(), job.session.tokenizer(), text, set) {}
+
+  /// Takes up the probes that an earlier part of the run has completed.
+  void take_up() {
+    const RunRecord record = job_.recorder.record();
+    const SavedPlan* plan = record.find_plan(hybrid_.plan());
+    for (const SetEvaluations& known : record.evals)
+      for (const Evaluation& one : known.evaluations) {
+        const bool step = one.weights.starts_with("step-");
+        if (!plan || one.plan_id != plan->id || known.set.id() != evaluator_.set().id() || !one.grid.complete()) continue;
+        if (step || one.weights == "aligned" || one.weights == "init")
+          outcome_.probes.push_back({one.weights, step ? std::atoll(one.weights.c_str() + 5) : 0, one.grid});
+      }
+  }
 
   /// Whether it is complete; false when the job was stopped.
   bool take(const std::string& weights, int64_t step) {
@@ -99,7 +113,7 @@ void tell_step(const Job& job, const TrainOptions& options, const TrainStep& ste
   event.held_out_kl = {step.held_out ? step.held_out->kl_nats : kNone};
   event.held_out_nll = {step.held_out ? step.held_out->nll_nats : kNone};
   job.tell(std::move(event));
-  job.listener.progress(event.stage, {"steps", step.step, options.steps, step.tokens},
+  job.listener.progress(to_string(options.stage), {"steps", step.step, options.steps, step.tokens},
                         step.held_out ? fmt::format("loss {:.4g}, held-out KL {:.4f}, perplexity {:.2f}", step.loss,
                                                     step.held_out->kl_nats, std::exp(step.held_out->nll_nats))
                                       : fmt::format("loss {:.4g}", step.loss));
@@ -185,6 +199,7 @@ HybridOutcome run_hybrid_job(const Job& job, bool resumed) {
     outcome.file = file;
     const HybridModel hybrid = load_hybrid(job.session, file);
     Probes probes(job, hybrid, outcome.set, *text, outcome);
+    probes.take_up();
     outcome.result.stopped = !probes.take("distilled", options.steps);
     if (!outcome.result.stopped) fs::remove(checkpoint);
     return outcome;
@@ -209,7 +224,9 @@ HybridOutcome run_hybrid_job(const Job& job, bool resumed) {
     }
     return outcome;
   };
-  if (trainer.step() == 0) {
+  if (trainer.step() > 0) {
+    probes.take_up();
+  } else {
     const bool complete = probes.take(start.init.empty() ? "aligned" : "init", 0);
     hybrid.refresh();
     if (!complete) return stopped();

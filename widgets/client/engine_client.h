@@ -153,6 +153,7 @@ class EngineClient : public QObject {
   void fail(const Failure& failure);
   void alive();
   void keepOutput(const QString& text);
+  void note(const std::string& job, const std::vector<int64_t>& steps);
 
   std::unique_ptr<Transport> m_transport;
   EngineState m_state = EngineState::absent;

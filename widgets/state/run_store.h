@@ -22,6 +22,7 @@
 namespace flashmorph {
 
 class RunReader;
+struct ReadRun;
 
 /// One run. Views read `record` (gates, steps, layer errors, plans, evaluations) directly.
 struct Run {
@@ -33,7 +34,7 @@ struct Run {
   QString host;    ///< "" : this machine
   QString handle;  ///< of this engine session, as "r3"; may be empty
   QString method;  ///< "gates", or the method of a select run; "" for kinds without scores
-  QString weightsRun;  ///< uuid of the run that keeps the evaluations; "" : itself
+  QString weightsRun;  ///< folder name of the run that keeps the evaluations; "" : not told
   RunRecord record;
   QString problem;     ///< why it could not be read; empty: all is well
   bool loading = false;
@@ -110,26 +111,28 @@ class RunStore : public QObject {
     Event event;
   };
   Run& keep(const QString& uuid);
-  void gather(const QString& job, Event event);
-  void applyTo(Run& run, const Event& event, QSet<QString>& changed);
-  void runRead(const QString& path, std::shared_ptr<RunRecord> record, const Failure& failure, const QString& title,
-               const QString& notes);
-  void jobStarted(const QString& job, const QString& stage, const nlohmann::json& answer);
+  Run* find(const QString& uuid);
+  void gather(const std::string& job, Event event);
+  bool applyOne(const LiveEvent& live, QSet<QString>& rows, QSet<QString>& changed);
+  void runRead(const ReadRun& read);
   void jobStateArrived(const JobStateEvent& event);
+  void committed(const RunCommittedEvent& event);
   void resolveHandle(const QString& handle, const QString& kind);
-  void takeSummary(const nlohmann::json& summary);
+  QString takeSummary(const nlohmann::json& summary);
+  void askForSets(const QString& uuid, const QString& set);
+  void load(const QString& uuid);
   void fetchFile(const QString& uuid);
-  void engineChanged(EngineState state);
+  void fetchPiece(const QString& uuid, const QString& file, qint64 offset, const QString& tag);
+  void engineLost();
 
   EngineClient* m_client;
   JobList* m_jobs;
   std::unique_ptr<RunReader> m_reader;
   std::vector<std::unique_ptr<Run>> m_runs;
   QStringList m_order;
-  QHash<QString, QString> m_uuidOfHandle, m_uuidOfJob;
-  QHash<QString, QString> m_setOfJob;
-  QHash<QString, QString> m_handleOfJob;
-  QSet<QString> m_resolving;
+  QHash<QString, QString> m_uuidOfHandle, m_handleOfJob, m_kindOfJob;
+  QHash<QString, QString> m_uuidOfPath;  ///< of files being read: path (or cached copy) to run
+  QSet<QString> m_resolving, m_asked, m_refused;
   std::vector<LiveEvent> m_pending;
   QTimer m_apply;
 };

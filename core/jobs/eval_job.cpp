@@ -43,7 +43,7 @@ EvalSet eval_set_of(const RunConfig& config, const RunRecord& record) {
   set.trials = static_cast<int>(config.trials);
   set.seed = static_cast<uint64_t>(config.seed);
   if (config.task == "passkey") {
-    const RunConfig defaults = default_config();
+    const RunConfig defaults = default_config(config.command, config.preset);
     if (config.passkeys != defaults.passkeys) set.strings["passkeys"] = std::to_string(config.passkeys);
     if (config.passkey_words != defaults.passkey_words) set.strings["passkey_words"] = std::to_string(config.passkey_words);
   }

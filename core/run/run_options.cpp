@@ -297,7 +297,7 @@ const std::vector<std::pair<std::string, std::string>>& run_commands() {
 
 const std::vector<std::pair<std::string, std::string>>& run_presets() {
   static const std::vector<std::pair<std::string, std::string>> presets = {
-      {"recommended", "supervision answer, penalty budget, else as paper"},
+      {"recommended", "supervision answer, penalty budget, 600 steps on short passkey prompts, else as paper"},
       {"paper", "the paper's objective: passkey alignment, penalty 0.1"},
   };
   return presets;

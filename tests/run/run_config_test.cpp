@@ -43,13 +43,15 @@ TEST(RunConfig, PaperIsTheDefaultsOfTheMethod) {
   EXPECT_EQ(paper.supervision, "passkey");
 }
 
-TEST(RunConfig, RecommendedIsTheDefaultAndDiffersInTwoChoices) {
+TEST(RunConfig, RecommendedIsTheDefaultAndDiffersInSupervisionPenaltyAndSamples) {
   const RunConfig config = parse_run_config("{}", "test", "gates");
   EXPECT_EQ(config.preset, "recommended");
   EXPECT_EQ(config.supervision, "answer");
   EXPECT_EQ(config.penalty, "budget");
   RunConfig same = config;
   same.supervision = "passkey", same.penalty = "0.1", same.preset = "paper";
+  same.steps = 2000, same.length_min = 1000, same.length_max = 16000, same.length_count = 50;
+  same.passkeys = 10, same.passkey_words = 32;
   EXPECT_EQ(same, default_config("gates", "paper"));
 }
 
@@ -135,10 +137,9 @@ TEST(RunConfig, CommandLineShowsWhatDiffers) {
   config.model = "DIR";
   config.penalty = "0.1";
   EXPECT_EQ(command_line(config),
-            "flashmorph gates --model DIR --penalty 0.1 --steps 2000 --seed 1");
+            "flashmorph gates --model DIR --penalty 0.1 --steps 600 --seed 1");
+  config = default_config("gates", "paper");
   config.model = "it's here/$HOME";
-  config.preset = "paper";
-  config.supervision = "passkey";
   EXPECT_EQ(
       command_line(config),
       R"(flashmorph gates --model 'it'\''s here/$HOME' --preset paper --steps 2000 --seed 1)");

@@ -12,6 +12,7 @@
 #include "core/run/error.h"
 #include "core/train/align_checkpoint.h"
 #include "core/train/optim.h"
+#include "core/train/text_rows.h"
 
 namespace flashmorph {
 
@@ -92,13 +93,8 @@ struct Aligner::State {
 
 at::Tensor Aligner::State::sequences(uint64_t seed, int64_t at_step, int64_t begin,
                                      int64_t end) const {
-  std::vector<at::Tensor> rows;
-  for (int64_t i = begin; i < end; ++i) {
-    const TokenIds ids =
-        text.take(seed, static_cast<uint64_t>(at_step * options.batch + i), options.length);
-    rows.push_back(at::tensor(at::ArrayRef<int64_t>(ids), at::kLong));
-  }
-  return at::stack(rows).to(model.teacher().device());
+  return text_rows(text, seed, at_step * options.batch + begin, end - begin, options.length)
+      .to(model.teacher().device());
 }
 
 void Aligner::State::walk(const at::Tensor& ids, const StopFlag& stop,

@@ -24,6 +24,9 @@ namespace flashmorph {
 namespace {
 
 constexpr double kShare = 0.9;  // of the available memory that a forecast may fill
+// What glibc's heap keeps of the tensors that come and go, as a share of them: measured 0.2 to 0.36, and 0.6 and more where inputs
+// that stay lie between them (tests/bench/results_preflight.md). With MALLOC_MMAP_THRESHOLD_=262144 it keeps nothing.
+constexpr double kHeap = 0.25, kHeapOfTwice = 0.5;
 constexpr int64_t kCpuTokens = 4096, kGpuTokens = 65536, kFewTokens = 2048;
 
 // "VmHWM:     1234 kB" of a /proc file; -1: not there.
@@ -96,7 +99,8 @@ void release_memory(at::Device device) {
 
 std::vector<std::pair<std::string, int64_t>> MemoryForecast::parts() const {
   return {{"process", process},     {"teacher", teacher},         {"student", student}, {"gradients", gradients},
-          {"optimizer", optimizer}, {"activations", activations}, {"logits", logits},   {"workspace", workspace}};
+          {"optimizer", optimizer}, {"activations", activations}, {"logits", logits},   {"workspace", workspace},
+          {"allocator", allocator}};
 }
 
 int64_t BytesLine::at(int64_t tokens) const {
@@ -150,6 +154,7 @@ HybridMemory::HybridMemory(const Session& session, HybridModel& hybrid, TrainSta
   const ModelConfig& config = hybrid.config();
   row_bytes_ = config.hidden * static_cast<int64_t>(at::elementSize(teacher.dtype()));
   reference_ = stage == TrainStage::distill;
+  cpu_ = device.is_cpu();
   std::set<const void*> seen;
   const auto once = [&](const at::Tensor& x) {
     return x.defined() && seen.insert(x.const_data_ptr()).second ? bytes_of(x) : int64_t{0};
@@ -241,6 +246,8 @@ MemoryForecast HybridMemory::forecast(int64_t micro_batch, bool checkpointing) c
   MemoryForecast all = fixed_;
   all.logits = logits;
   all.activations = around + peak - logits;
+  if (cpu_)
+    all.allocator = static_cast<int64_t>((checkpointing ? kHeapOfTwice : kHeap) * static_cast<double>(all.activations + all.logits));
   return all;
 }
 

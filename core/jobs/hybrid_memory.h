@@ -23,15 +23,16 @@ void reset_peak_bytes(at::Device device);
 /// Gives freed memory back to the system, so that others can have it.
 void release_memory(at::Device device);
 
-/// Peak memory by part. All but `process` are tensors.
+/// Peak memory by part. All but process, workspace and allocator are tensors.
 struct MemoryForecast {
   int64_t process = 0;      ///< the program itself, on the CPU: libraries, tokenizer, text
   int64_t teacher = 0, student = 0, gradients = 0, optimizer = 0;
   int64_t activations = 0;  ///< kept for the backward pass, and what the layer at work needs beside
   int64_t logits = 0;       ///< slices of the head
   int64_t workspace = 0;    ///< of matrix libraries on a GPU
+  int64_t allocator = 0;    ///< freed, but kept by the C library's heap, on the CPU
 
-  int64_t total() const { return process + teacher + student + gradients + optimizer + activations + logits + workspace; }
+  int64_t total() const { return process + teacher + student + gradients + optimizer + activations + logits + workspace + allocator; }
   /// Name and bytes in this order.
   std::vector<std::pair<std::string, int64_t>> parts() const;
 };
@@ -67,7 +68,7 @@ class HybridMemory {
   BytesLine teacher_forward_;
   int64_t head_ = 0, head_rows_ = 1;  // bytes of a slice of so many rows
   int64_t vocab_rows_ = 1;  // rows of a slice
-  bool reference_ = false;
+  bool reference_ = false, cpu_ = true;
   MemoryForecast fixed_;  // the parts that no batch changes
   int64_t held_ = 0;      // of these, allocated already
 };

@@ -47,13 +47,16 @@ struct ExportSubject {
   std::vector<BranchOptions> branches;  ///< [L]
   HybridConfig description;             ///< of the run, or as much as is known
   std::optional<RunRecord> record;
+  bool teacher_found = true;  ///< false: the plan alone of a run whose model is not here any more
 };
 /// Finds run, teacher, plan and weights; reads headers only. Throws Error(bad_request, not_found,
 /// plan_impossible, bad_file).
 ExportSubject export_subject(const ExportRequest& request);
 /// The rules for it (formats 6), with what is known before weights are loaded.
 std::vector<LintRow> lint_subject(const ExportSubject& subject, ExportDtype dtype);
-/// The target of a request, or the first one whose consumer does not refuse.
+/// The target of a request, or the first of transformers, fla, hypenet whose consumer does not
+/// refuse. Throws Error(export_refused) with the reason of the nearest when there is none; the plan
+/// alone has to be asked for.
 ExportTarget target_of(const ExportRequest& request, const std::vector<LintRow>& rows);
 ExportDtype dtype_of(const ExportRequest& request, ExportTarget target);
 

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // From a request to what is exported: run, teacher, plan, weights; then the export itself.
+#include <charconv>
+
 #include <fmt/format.h>
 
 #include "core/export/export_job.h"
@@ -43,6 +45,60 @@ HybridConfig fresh_description(const ExportSubject& subject) {
   return h;
 }
 
+// Trainings behind a hybrid.safetensors, first to last, as far as the runs they lie in can be
+// found; and the word for the plan that the first of them was given.
+struct Ancestry {
+  std::vector<HybridStage> stages;
+  std::string plan_source;
+};
+Ancestry ancestry_of(fs::path file, const RunConfig& config) {
+  Ancestry found;
+  for (int generation = 0; generation < 8 && !file.empty(); ++generation) {
+    const auto metadata = hybrid_file_info(file).metadata;
+    const auto word = [&](const char* key) {
+      const auto at = metadata.find(key);
+      return at == metadata.end() ? std::string() : at->second;
+    };
+    const auto count = [&](const char* key) {
+      int64_t value = 0;
+      const std::string text = word(key);
+      std::from_chars(text.data(), text.data() + text.size(), value);
+      return value;
+    };
+    const std::string stage =
+        word("stage") == "distill" ? "distil" : word("stage");  // the word of the file format
+    found.stages.insert(found.stages.begin(), {stage, count("tokens"), count("steps"),
+                                               static_cast<uint64_t>(count("seed")),
+                                               word("data_sha256"), nlohmann::json::object()});
+    const fs::path run = file.parent_path().parent_path();
+    file.clear();
+    try {
+      const nlohmann::json made = open_run(run).record.config;
+      found.plan_source = text_of(made, "plan");
+      if (const std::string init = text_of(made, "init"); !init.empty())
+        file = find_hybrid(config, init);
+    } catch (const Error&) {
+      // the file was moved out of its run: what it says itself is all there is
+    }
+  }
+  return found;
+}
+
+// The description of the run whose plan a training was given, when it is still there and the plan
+// is the same.
+std::optional<HybridConfig> description_of(const std::string& run, const LayerPlan& plan,
+                                           const RunConfig& config) {
+  if (run.empty() || run.find(':') != std::string::npos) return std::nullopt;
+  try {
+    HybridConfig found =
+        load_hybrid_config(find_run(config, run) / "exports" / "hybrid_config.json");
+    if (found.plan == plan) return found;
+  } catch (const Error&) {
+    // uniform, linear, or a run that is gone
+  }
+  return std::nullopt;
+}
+
 }  // namespace
 
 ExportRequest export_request(const nlohmann::json& json, const std::string& where) {
@@ -84,7 +140,17 @@ ExportSubject export_subject(const ExportRequest& request) {
     throw Error("export", ErrorCode::bad_request, "which model is to be exported?",
                 "give --run, or --model with --aligned or --hybrid");
   subject.model = model;
-  subject.config = inspect_checkpoint(subject.model);
+  const bool plan_alone = request.target == to_string(ExportTarget::plan);
+  try {
+    subject.config = inspect_checkpoint(subject.model);
+  } catch (const Error&) {
+    // A plan needs no weights: it leaves the run also where its model is not.
+    if (!plan_alone || !subject.record || !request.model.empty()) throw;
+    subject.teacher_found = false;
+    subject.config.layers = subject.record->layers;
+    aligned.clear();
+    hybrid.clear();
+  }
   const int layers = static_cast<int>(subject.config.layers);
   std::optional<HybridFileInfo> info;
   if (!hybrid.empty()) {
@@ -131,21 +197,44 @@ ExportSubject export_subject(const ExportRequest& request) {
                      : fmt::format("plan {} is for {} layers, the model has {}",
                                    subject.plan.to_string(), subject.plan.layers, layers),
                 "give the plan of these weights");
+  if (info) {
+    const Ancestry ancestry = ancestry_of(subject.hybrid, config);
+    if (!described) {
+      if (auto found = description_of(ancestry.plan_source, subject.plan, config))
+        subject.description = std::move(*found);
+      else if (!ancestry.plan_source.empty() && ancestry.plan_source.find(':') == std::string::npos)
+        subject.description.selection.method = ancestry.plan_source.substr(0, 60);
+    }
+    for (const HybridStage& stage : ancestry.stages) subject.description.training.push_back(stage);
+  }
   if (subject.description.plan != subject.plan) subject.description.locks.clear();
   subject.description.plan = subject.plan;
   return subject;
 }
 
 std::vector<LintRow> lint_subject(const ExportSubject& subject, ExportDtype dtype) {
+  if (!subject.teacher_found) return {};
   return lint(
       {subject.config, subject.plan, subject.branches, dtype, {}, {}, "PreTrainedTokenizerFast"});
 }
 
 ExportTarget target_of(const ExportRequest& request, const std::vector<LintRow>& rows) {
   if (!request.target.empty()) return parse_export_target(request.target);
-  for (const ExportTarget target : export_targets())
-    if (target != ExportTarget::gguf && worst(rows, consumer_of(target)) != LintLevel::refuse)
-      return target;
+  ExportTarget nearest =
+      ExportTarget::plan;  // the one with the fewest objections, for the sentence
+  size_t fewest = rows.size() + 1;
+  for (const ExportTarget target :
+       {ExportTarget::transformers, ExportTarget::fla, ExportTarget::hypenet}) {
+    size_t objections = 0;
+    for (const LintRow& row : rows)
+      objections += row.consumer == consumer_of(target) && row.level == LintLevel::refuse ? 1 : 0;
+    if (objections == 0) return target;
+    if (objections < fewest) {
+      fewest = objections;
+      nearest = target;
+    }
+  }
+  require_exportable(rows, nearest);
   return ExportTarget::plan;
 }
 

@@ -153,6 +153,13 @@ TEST(TransformersOpens, TheStockQwen35Class) {
               0);
 }
 
+TEST(TransformersOpens, TheModelingFileByItself) {
+  if (!fs::exists(peer_python())) GTEST_SKIP() << "all of it: no peer environment";
+  EXPECT_EQ(run(peer_python().string() + " " + (kTests / "check_modeling.py").string() +
+                " " RESOURCES_DIR "/modeling"),
+            0);
+}
+
 TEST(LlamaCppOpens, IrregularHybridsInThreeTypes) {
   if (!fs::exists(llama_python()) || !fs::exists(peer_python()))
     GTEST_SKIP() << "all of it: no llama.cpp environment";

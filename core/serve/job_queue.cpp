@@ -136,6 +136,7 @@ std::string JobQueue::resume(JobId id) {
   const std::lock_guard guard(mutex_);
   Entry& entry = at(id);
   if (entry.status.state == "paused") {
+    entry.status.freed_bytes.reset();
     say(entry, "queued", reason_to_wait(entry));
     refresh_reasons();
     changed_.notify_all();

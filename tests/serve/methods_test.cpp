@@ -45,7 +45,7 @@ TEST(Methods, ParametersAreRefusedByName) {
   EXPECT_EQ(refusal("job.cancel", {{"job", "j1"}}), "");
   EXPECT_EQ(refusal("job.cancel", {{"job", "j1"}, {"mode", nullptr}}), "");
   EXPECT_EQ(refusal("job.cancel", Json::object()), "job.cancel: job: it is missing; ");
-  EXPECT_EQ(refusal("job.cancel", {{"job", 1}}), "job.cancel: job: expected text, got an integer; ");
+  EXPECT_EQ(refusal("job.cancel", {{"job", 1}}), "job.cancel: job: expected text, got 1; ");
   EXPECT_EQ(refusal("job.cancel", {{"job", "j1"}, {"mod", "now"}}), "job.cancel: unknown parameter \"mod\"; did you mean \"mode\"?");
   EXPECT_EQ(refusal("gates.start", {{"steps", 3}}), "");  // options are the config's business
 }

@@ -1,0 +1,361 @@
+// SPDX-License-Identifier: Apache-2.0
+// The real engine over pipes on the demo teacher: good, broken, oversized, out-of-order and flooding input; cancel, slots, pause,
+// a line that drops, and a stdout that carries nothing else.
+#include <poll.h>
+
+#include <map>
+#include <mutex>
+#include <random>
+#include <set>
+
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+#include "core/run/event.h"
+#include "core/run/message.h"
+#include "core/run/run_folder.h"
+#include "tests/support/engine.h"
+
+namespace flashmorph {
+namespace {
+
+using Json = nlohmann::json;
+using Clock = std::chrono::steady_clock;
+using std::chrono::milliseconds;
+
+const std::string kTeacher = RESOURCES_DIR "/demo/teacher";
+const std::string kBranches = RESOURCES_DIR "/demo/branches/lightning.safetensors";
+
+double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+// A strict client: every line must be a message, every notification a known event with the next number.
+class Engine {
+ public:
+  explicit Engine(const std::string& runs) {
+    std::signal(SIGPIPE, SIG_IGN);
+    int in[2], out[2];
+    if (pipe2(in, O_CLOEXEC) != 0 || pipe2(out, O_CLOEXEC) != 0) throw std::runtime_error("pipe");
+    pid_ = fork();
+    if (pid_ == 0) {
+      dup2(in[0], 0);
+      dup2(out[1], 1);
+      execl(ENGINE, ENGINE, "serve", "--runs", runs.c_str(), nullptr);
+      _exit(127);
+    }
+    close(in[0]);
+    close(out[1]);
+    in_ = in[1];
+    out_ = out[0];
+  }
+  ~Engine() {
+    if (pid_ > 0) {
+      kill(pid_, SIGKILL);
+      waitpid(pid_, nullptr, 0);
+    }
+    close_input();
+    close(out_);
+  }
+
+  void put(const std::string& line) {
+    for (size_t at = 0; at < line.size();) {
+      pollfd wait{in_, POLLOUT, 0};
+      poll(&wait, 1, 100);
+      if (wait.revents & (POLLERR | POLLHUP)) return;
+      if (wait.revents & POLLOUT) {
+        const ssize_t count = write(in_, line.data() + at, std::min<size_t>(4096, line.size() - at));
+        if (count > 0) at += static_cast<size_t>(count);
+      }
+      drain(milliseconds(0));
+    }
+  }
+  int64_t send(const std::string& method, const Json& params = Json::object()) {
+    put(Message::request(++id_, method, params).to_line());
+    return id_;
+  }
+  /// The answer, result or {"error": ...}.
+  Json call(const std::string& method, const Json& params = Json::object()) { return answer(send(method, params)); }
+  Json answer(int64_t id) {
+    until([&] { return answers.count(id) > 0; });
+    const Json found = answers[id];
+    return found.contains("result") ? found["result"] : found;
+  }
+  Json hello() { return call("hello", {{"protocol", {1, 0}}}); }
+
+  template <typename F>
+  bool until(F&& test, double patience_s = 60) {
+    const auto start = Clock::now();
+    while (!test()) {
+      if (seconds_since(start) > patience_s || (ended && !drain(milliseconds(0)))) {
+        ADD_FAILURE() << "what was waited for did not come; last line: " << last;
+        return false;
+      }
+      drain(milliseconds(20));
+    }
+    return true;
+  }
+  void wait(const std::string& job, const std::string& state) {
+    until([&] { return states[job] == state || (is_end(states[job]) && states[job] != state); });
+    EXPECT_EQ(states[job], state) << job << ": " << last;
+  }
+  static bool is_end(const std::string& s) { return s == "finished" || s == "failed" || s == "cancelled" || s == "superseded"; }
+
+  void close_input() {
+    if (in_ >= 0) close(in_);
+    in_ = -1;
+  }
+  /// Exit code once the stream has ended; -1 if it does not.
+  int leave(double patience_s = 30) {
+    close_input();
+    const auto start = Clock::now();
+    while (!ended && seconds_since(start) < patience_s) drain(milliseconds(50));
+    int status = 0;
+    for (int i = 0; i < 200; ++i) {
+      if (waitpid(pid_, &status, WNOHANG) == pid_) {
+        pid_ = -1;
+        return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+      }
+      std::this_thread::sleep_for(milliseconds(20));
+    }
+    return -1;
+  }
+  int64_t resident_bytes() const {
+    std::ifstream file("/proc/" + std::to_string(pid_) + "/statm");
+    int64_t total = 0, resident = 0;
+    file >> total >> resident;
+    return resident * sysconf(_SC_PAGESIZE);
+  }
+
+  bool drain(milliseconds patience) {
+    pollfd wait{out_, POLLIN, 0};
+    if (poll(&wait, 1, static_cast<int>(patience.count())) <= 0) return false;
+    char piece[1 << 16];
+    const ssize_t count = read(out_, piece, sizeof(piece));
+    if (count <= 0) {
+      ended = true;
+      return false;
+    }
+    buffer_.append(piece, static_cast<size_t>(count));
+    size_t start = 0;
+    for (size_t end; (end = buffer_.find('\n', start)) != std::string::npos; start = end + 1) take(buffer_.substr(start, end - start));
+    buffer_.erase(0, start);
+    return true;
+  }
+
+  std::map<int64_t, Json> answers;
+  std::map<std::string, std::string> states;  // of jobs
+  std::map<std::string, Json> state_params;
+  std::vector<std::pair<std::string, Json>> told;  // notifications
+  int64_t nameless_errors = 0;
+  std::string last;
+  bool ended = false, keep = true;
+
+ private:
+  void take(const std::string& line) {
+    last = line.substr(0, 500);
+    Message message;
+    try {
+      message = Message::parse(line);
+    } catch (const Error& error) {
+      ADD_FAILURE() << "stdout carries something else: " << last;
+      return;
+    }
+    if (message.kind == MessageKind::notification) {
+      const auto event = event_of(message.method, message.body);
+      EXPECT_TRUE(event.has_value()) << last;
+      EXPECT_EQ(message.body.at("seq"), ++seq_) << last;
+      if (message.method == "job.state") {
+        const std::string job = message.body.at("job");
+        EXPECT_FALSE(is_end(states[job])) << "after the last word: " << last;
+        EXPECT_TRUE(answered_jobs_.count(job)) << "before the answer: " << last;
+        states[job] = message.body.at("state");
+        state_params[job] = message.body;
+      }
+      told.emplace_back(message.method, message.body);
+    } else if (!message.id) {
+      ++nameless_errors;
+    } else {
+      if (message.kind == MessageKind::result && message.body.is_object() && message.body.contains("job")) answered_jobs_.insert(message.body["job"].dump().substr(1, message.body["job"].dump().size() - 2));
+      EXPECT_EQ(answers.count(*message.id), 0u) << "answered twice: " << last;
+      answers[*message.id] = message.kind == MessageKind::result ? Json{{"result", message.body}} : Json{{"error", message.body}};
+    }
+  }
+  pid_t pid_ = -1;
+  int in_ = -1, out_ = -1;
+  int64_t id_ = 0;
+  uint64_t seq_ = 0;
+  std::string buffer_;
+  std::set<std::string> answered_jobs_;
+};
+
+int code_of(const Json& answer) { return answer.contains("error") ? answer["error"]["code"].get<int>() : 0; }
+
+Json gates(int steps, const std::string& run) {
+  return {{"model", kTeacher}, {"device", "cpu"}, {"dtype", "float32"}, {"aligned", kBranches}, {"run", run}, {"steps", steps}, {"length_min", 96}, {"length_max", 128},
+          {"length_count", 2}, {"passkeys", 1}, {"passkey_words", 2}, {"budget", 3}};
+}
+const Json kSet = {{"name", "small"}, {"lengths", {96, 128}}, {"depths", {0.0, 1.0}}, {"trials", 6}, {"strings", {{"passkeys", "1"}, {"passkey_words", "2"}}}};
+
+TEST(Serve, HelloComesFirstAndAnotherMajorEndsIt) {
+  const Scratch scratch("serve");
+  Engine engine(scratch.path());
+  EXPECT_EQ(code_of(engine.call("run.list")), 1002);
+  const Json hello = engine.hello();
+  EXPECT_EQ(hello.at("protocol"), (Json{1, 0}));
+  EXPECT_EQ(hello.at("max_line_bytes"), 1048576);
+  EXPECT_EQ(engine.call("run.list").at("total"), 0);
+  EXPECT_EQ(engine.leave(), 0);
+  Engine other(scratch.path());
+  const Json refused = other.call("hello", {{"protocol", {2, 0}}});
+  EXPECT_EQ(code_of(refused), 1001);
+  EXPECT_NE(refused["error"]["message"].get<std::string>().find("2.0"), std::string::npos);
+  EXPECT_NE(refused["error"]["message"].get<std::string>().find("1.0"), std::string::npos);
+  EXPECT_EQ(other.leave(), 2);
+}
+
+TEST(Serve, BadInputIsAnsweredAndTheEngineLivesOn) {
+  const Scratch scratch("serve");
+  Engine engine(scratch.path());
+  engine.hello();
+  const std::vector<std::string> bad = {"", "nonsense", "{", "[]", "[{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"hello\"}]", "\xff\xfe", "{\"jsonrpc\":\"1.0\",\"id\":1,\"method\":\"x\"}",
+                                        "{\"jsonrpc\":\"2.0\",\"method\":\"run.list\"}", "{\"jsonrpc\":\"2.0\",\"id\":\"a\",\"method\":\"run.list\"}",
+                                        "{\"jsonrpc\":\"2.0\",\"id\":null,\"method\":\"run.list\"}", std::string(2 << 20, 'x'), std::string(100000, '[')};
+  for (const std::string& line : bad) engine.put(line + "\n");
+  EXPECT_TRUE(engine.until([&] { return engine.nameless_errors == static_cast<int64_t>(bad.size()); }));
+  EXPECT_EQ(code_of(engine.call("nonsense")), -32601);
+  EXPECT_EQ(code_of(engine.call("run.list", {{"runz", "x"}})), -32602);
+  const Json unknown = engine.call("gates.start", {{"stepz", 3}});
+  EXPECT_EQ(code_of(unknown), -32602);
+  EXPECT_NE(unknown.dump().find("stepz"), std::string::npos);
+  EXPECT_EQ(code_of(engine.call("gates.start", {{"steps", 3}})), 1005);
+  EXPECT_EQ(code_of(engine.call("job.cancel", {{"job", "j9"}})), 1004);
+  EXPECT_EQ(code_of(engine.call("run.open", {{"run", "../../etc"}})), 1004);
+  EXPECT_EQ(code_of(engine.call("model.load", {{"model", "/nowhere"}})), 1004);
+  EXPECT_EQ(code_of(engine.call("hello", {{"protocol", {1, 0}}})), -32600);
+  EXPECT_EQ(engine.call("engine.status").at("worker"), "idle");
+  EXPECT_EQ(engine.leave(), 0);
+}
+
+TEST(Serve, AFloodOfLinesNeitherStallsNorGrows) {
+  const Scratch scratch("serve");
+  Engine engine(scratch.path());
+  engine.hello();
+  engine.call("run.list");
+  const int64_t before = engine.resident_bytes();
+  std::mt19937 random(5);
+  constexpr int kLines = 1000000;
+  std::string piece;
+  for (int i = 0; i < kLines; ++i) {
+    const size_t size = 1 + random() % 30;
+    for (size_t j = 0; j < size; ++j) piece += static_cast<char>(' ' + random() % 95);
+    piece += '\n';
+    if (piece.size() > (1 << 20)) {
+      engine.put(piece);
+      piece.clear();
+    }
+  }
+  engine.put(piece);
+  EXPECT_TRUE(engine.until([&] { return engine.nameless_errors == kLines; }, 60));
+  const auto start = Clock::now();
+  engine.call("engine.status");
+  EXPECT_LT(seconds_since(start), 2.0);
+  EXPECT_LT(engine.resident_bytes() - before, int64_t{100} << 20);
+  EXPECT_EQ(engine.leave(), 0);
+}
+
+TEST(Serve, JobsFromStartToCancelPauseAndSlots) {
+  const Scratch scratch("serve");
+  Engine engine(scratch.path());
+  engine.hello();
+  const Json loaded = engine.call("model.load", {{"model", kTeacher}, {"device", "cpu"}, {"aligned", kBranches}});
+  EXPECT_EQ(loaded.at("layers"), 10) << loaded.dump();
+  const Json check = engine.call("preflight", [&] { Json p = gates(5, "x"); p.erase("run"); p["stage"] = "gates"; return p; }());
+  EXPECT_EQ(check.at("starts"), true) << check.dump();
+
+  // A short run finishes and can be read.
+  const Json first = engine.call("gates.start", gates(4, "first"));
+  ASSERT_TRUE(first.contains("job")) << first.dump();
+  EXPECT_NE(first.at("command").get<std::string>().find("flashmorph gates"), std::string::npos);
+  engine.wait(first["job"], "finished");
+  EXPECT_EQ(open_run(scratch / "first").record.rows(), 4u);
+  EXPECT_EQ(code_of(engine.call("gates.start", gates(4, "first"))), 1011);
+
+  // A long run; an evaluation waits and says for whom, pause lets it run.
+  const Json longer = engine.call("gates.start", gates(100000, "longer"));
+  const std::string training = longer.at("job");
+  engine.until([&] { return !engine.told.empty() && std::any_of(engine.told.begin(), engine.told.end(), [&](const auto& one) { return one.first == "gates.steps" && one.second.at("job") == training; }); });
+  EXPECT_EQ(code_of(engine.call("model.unload")), 1003);
+  Json set = kSet;
+  set["run"] = first["run"];
+  ASSERT_EQ(code_of(engine.call("eval_set.save", set)), 0);
+  const Json eval = engine.call("eval.start", {{"run", first["run"]}, {"plan", "10:1-3"}, {"set", "small"}, {"slot", "budget"}});
+  ASSERT_TRUE(eval.contains("job")) << eval.dump();
+  EXPECT_EQ(eval.at("cells"), 4);
+  EXPECT_EQ(eval.at("plans").size(), 3u);  // teacher and all-linear first
+  EXPECT_EQ(eval.at("plans")[0], "10:0-9");
+  const std::string waiting = eval.at("job");
+  engine.until([&] { return engine.states[waiting] == "queued"; });
+  EXPECT_NE(engine.state_params[waiting].value("reason", "").find(training), std::string::npos);
+  EXPECT_EQ(engine.call("job.pause", {{"job", training}}).at("pausing"), true);
+  engine.wait(training, "paused");
+  // A newer plan supersedes it, wherever it is.
+  const Json newer = engine.call("eval.start", {{"run", first["run"]}, {"plan", "10:2-3"}, {"set", "small"}, {"slot", "budget"}});
+  engine.wait(waiting, "superseded");
+  engine.wait(newer.at("job"), "finished");
+  const Json again = engine.call("eval.start", {{"run", first["run"]}, {"plan", "10:2-3"}, {"set", "small"}});
+  EXPECT_EQ(again.at("cached"), 4);
+  engine.wait(again.at("job"), "finished");
+  // The training goes on where it stopped, and a cancel is quick.
+  engine.call("job.resume", {{"job", training}});
+  engine.wait(training, "running");
+  const auto start = Clock::now();
+  EXPECT_EQ(engine.call("job.cancel", {{"job", training}}).at("state"), "cancelling");
+  EXPECT_LT(seconds_since(start), 0.5);  // 0.1 s on an idle machine
+  engine.wait(training, "cancelled");
+  EXPECT_LT(seconds_since(start), 4.0);  // 2 s on an idle machine
+  EXPECT_TRUE(engine.state_params[training].contains("freed_bytes"));
+  EXPECT_EQ(engine.call("job.cancel", {{"job", training}}).at("state"), "cancelled");
+
+  // Files come in pieces and no others.
+  const Json file = engine.call("file.read", {{"run", "first"}, {"path", "run.fmrun"}, {"bytes", 100}});
+  EXPECT_EQ(file.at("bytes"), 100);
+  EXPECT_EQ(file.at("data").get<std::string>().size(), 136u);
+  EXPECT_EQ(code_of(engine.call("file.read", {{"run", "first"}, {"path", "../longer/run.fmrun"}})), 1004);
+  std::filesystem::create_symlink("/etc/passwd", scratch / "first/link");
+  EXPECT_EQ(code_of(engine.call("file.read", {{"run", "first"}, {"path", "link"}})), 1004);
+  EXPECT_EQ(code_of(engine.call("file.read", {{"run", "first"}, {"path", "run.fmrun"}, {"tag", "old"}})), 1007);
+  // A failing job is failed with its error, and the engine lives on.
+  Json broken = gates(4, "broken");
+  broken["text"] = "/nowhere";
+  const Json failing = engine.call("gates.start", broken);
+  engine.wait(failing.at("job"), "failed");
+  EXPECT_EQ(engine.state_params[failing["job"]].at("error").at("code"), 1004);
+  EXPECT_EQ(code_of(engine.call("model.unload")), 0);
+  EXPECT_EQ(engine.leave(), 0);
+}
+
+TEST(Serve, ALineThatDropsMidJobLosesNothing) {
+  const Scratch scratch("serve");
+  std::string run;
+  {
+    Engine engine(scratch.path());
+    engine.hello();
+    const Json started = engine.call("gates.start", gates(40, "dropped"));
+    engine.until([&] { return std::any_of(engine.told.begin(), engine.told.end(), [](const auto& one) { return one.first == "gates.steps"; }); });
+    EXPECT_EQ(engine.leave(), 0);
+  }
+  const RunRecord left = open_run(scratch / "dropped").record;
+  EXPECT_GT(left.rows(), 0u);
+  ASSERT_LT(left.rows(), 40u);
+  EXPECT_EQ(left.state, "paused");
+  Engine engine(scratch.path());
+  engine.hello();
+  EXPECT_EQ(engine.call("run.open", {{"run", "dropped"}}).at("checkpoint"), true);
+  const Json resumed = engine.call("gates.start", {{"run", "dropped"}, {"resume", true}});
+  ASSERT_TRUE(resumed.contains("job")) << resumed.dump();
+  engine.wait(resumed.at("job"), "finished");
+  EXPECT_EQ(open_run(scratch / "dropped").record.rows(), 40u);
+  EXPECT_EQ(engine.leave(), 0);
+}
+
+}  // namespace
+}  // namespace flashmorph

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// distill and finetune from the command line: one plan, several with equal tokens, or only their preflight.
+// distill and finetune from the command line: one plan, several with equal tokens, or only their
+// preflight.
 #pragma once
 
 #include "core/cli/program.h"

@@ -31,16 +31,23 @@ std::vector<double> by_length(const RecallGrid& grid) {
   return means;
 }
 
-nlohmann::json finite(double value) { return std::isfinite(value) ? nlohmann::json(value) : nlohmann::json(); }
+nlohmann::json finite(double value) {
+  return std::isfinite(value) ? nlohmann::json(value) : nlohmann::json();
+}
 
 nlohmann::json held_out_json(const std::optional<HeldOut>& value) {
   if (!value) return {};
-  return {{"kl_nats", finite(value->kl_nats)}, {"nll_nats", finite(value->nll_nats)}, {"perplexity", finite(std::exp(value->nll_nats))}};
+  return {{"kl_nats", finite(value->kl_nats)},
+          {"nll_nats", finite(value->nll_nats)},
+          {"perplexity", finite(std::exp(value->nll_nats))}};
 }
 
 nlohmann::json probe_json(const RecallProbe& probe) {
-  return {{"weights", probe.weights},       {"step", probe.step}, {"recall", finite(probe.grid.mean_score())},
-          {"recall_by_length", by_length(probe.grid)}, {"answer_nll_nats", finite(probe.grid.mean_nll_nats())},
+  return {{"weights", probe.weights},
+          {"step", probe.step},
+          {"recall", finite(probe.grid.mean_score())},
+          {"recall_by_length", by_length(probe.grid)},
+          {"answer_nll_nats", finite(probe.grid.mean_nll_nats())},
           {"trials", probe.grid.trials_run()}};
 }
 
@@ -54,13 +61,15 @@ nlohmann::json report_forecast(Console& console, const TrainForecast& forecast) 
     rows.push_back({"peak", human_bytes(static_cast<double>(forecast.choice.forecast.total()))});
     if (forecast.measured_peak) {
       rows.push_back({"peak measured", human_bytes(static_cast<double>(*forecast.measured_peak))});
-      rows.push_back({"of it tensors", human_bytes(static_cast<double>(*forecast.measured_tensors))});
+      rows.push_back(
+          {"of it tensors", human_bytes(static_cast<double>(*forecast.measured_tensors))});
     }
     console.line(text_table(rows));
   }
   for (const ForecastRow& row : forecast.rows) {
     console.line(fmt::format("{:<5} {:<8} {}", row.level, row.name, row.text));
-    for (const ForecastCure& cure : row.cures) console.line(fmt::format("               cure: {}", cure.text));
+    for (const ForecastCure& cure : row.cures)
+      console.line(fmt::format("               cure: {}", cure.text));
   }
   return forecast.to_json();
 }
@@ -80,18 +89,22 @@ nlohmann::json report_hybrid(Console& console, const HybridOutcome& outcome) {
     rows.push_back(std::move(row));
     probes.push_back(probe_json(probe));
   }
-  console.line(fmt::format("plan     {}   {}", outcome.plan.plan.to_string(), plan_strip(outcome.plan.plan)));
+  console.line(fmt::format("plan     {}   {}", outcome.plan.plan.to_string(),
+                           plan_strip(outcome.plan.plan)));
   for (size_t i = 0; i < outcome.probes.size(); ++i) {
     if (i > 0 && i + 1 < outcome.probes.size()) continue;
     console.line(outcome.probes[i].weights);
-    console.line(heat_map(outcome.set.lengths, outcome.set.depths, values_of(outcome.probes[i].grid), console.color()));
+    console.line(heat_map(outcome.set.lengths, outcome.set.depths,
+                          values_of(outcome.probes[i].grid), console.color()));
   }
   console.line(text_table(rows));
   const TrainResult& result = outcome.result;
   if (result.before && result.after)
-    console.line(fmt::format("held out KL {:.4f} to {:.4f} nats, perplexity {:.2f} to {:.2f}", result.before->kl_nats, result.after->kl_nats,
+    console.line(fmt::format("held out KL {:.4f} to {:.4f} nats, perplexity {:.2f} to {:.2f}",
+                             result.before->kl_nats, result.after->kl_nats,
                              std::exp(result.before->nll_nats), std::exp(result.after->nll_nats)));
-  console.line(fmt::format("cost     {} tokens in {} steps, {}", human_count(static_cast<double>(result.tokens)), result.steps,
+  console.line(fmt::format("cost     {} tokens in {} steps, {}",
+                           human_count(static_cast<double>(result.tokens)), result.steps,
                            human_seconds(result.seconds)));
   console.line(fmt::format("weights  {}", outcome.file.string()));
   return {{"plan", outcome.plan.plan.to_string()},
@@ -105,18 +118,22 @@ nlohmann::json report_hybrid(Console& console, const HybridOutcome& outcome) {
           {"weights", outcome.file.string()}};
 }
 
-nlohmann::json report_comparison(Console& console, const std::vector<HybridOutcome>& outcomes, const RecallGrid& teacher) {
+nlohmann::json report_comparison(Console& console, const std::vector<HybridOutcome>& outcomes,
+                                 const RecallGrid& teacher) {
   nlohmann::json list = nlohmann::json::array();
   std::vector<std::vector<std::string>> rows{{"plan", "K", "recall before", "after"}};
   const EvalSet& set = outcomes.front().set;
   for (const int64_t length : set.lengths) rows[0].push_back(fmt::format("@{}", length));
-  for (const char* name : {"hits 95 %", "answer NLL", "KL before", "after", "perplexity", "tokens"}) rows[0].push_back(name);
+  for (const char* name : {"hits 95 %", "answer NLL", "KL before", "after", "perplexity", "tokens"})
+    rows[0].push_back(name);
   for (const HybridOutcome& one : outcomes) {
     const RecallProbe &first = one.probes.front(), &last = one.probes.back();
     const Interval interval = last.grid.interval();
     const TrainResult& result = one.result;
-    std::vector<std::string> row{one.plan.name, fmt::format("{}", one.plan.plan.budget()),
-                                 first.weights == "distilled" ? "-" : number(first.grid.mean_score()), number(last.grid.mean_score())};
+    std::vector<std::string> row{
+        one.plan.name, fmt::format("{}", one.plan.plan.budget()),
+        first.weights == "distilled" ? "-" : number(first.grid.mean_score()),
+        number(last.grid.mean_score())};
     for (const double mean : by_length(last.grid)) row.push_back(number(mean));
     row.push_back(fmt::format("{:.2f}-{:.2f}", interval.low, interval.high));
     row.push_back(number(last.grid.mean_nll_nats()));
@@ -125,18 +142,20 @@ nlohmann::json report_comparison(Console& console, const std::vector<HybridOutco
     row.push_back(result.after ? number(std::exp(result.after->nll_nats), "{:.2f}") : "-");
     row.push_back(human_count(static_cast<double>(result.tokens)));
     rows.push_back(std::move(row));
-    nlohmann::json json{{"name", one.plan.name},
-                        {"plan", one.plan.plan.to_string()},
-                        {"budget", one.plan.plan.budget()},
-                        {"recall_before", first.weights == "distilled" ? nlohmann::json() : finite(first.grid.mean_score())},
-                        {"recall", finite(last.grid.mean_score())},
-                        {"recall_by_length", by_length(last.grid)},
-                        {"hits_low", interval.low},
-                        {"hits_high", interval.high},
-                        {"answer_nll_nats", finite(last.grid.mean_nll_nats())},
-                        {"before", held_out_json(result.before)},
-                        {"after", held_out_json(result.after)},
-                        {"tokens", result.tokens}};
+    nlohmann::json json{
+        {"name", one.plan.name},
+        {"plan", one.plan.plan.to_string()},
+        {"budget", one.plan.plan.budget()},
+        {"recall_before",
+         first.weights == "distilled" ? nlohmann::json() : finite(first.grid.mean_score())},
+        {"recall", finite(last.grid.mean_score())},
+        {"recall_by_length", by_length(last.grid)},
+        {"hits_low", interval.low},
+        {"hits_high", interval.high},
+        {"answer_nll_nats", finite(last.grid.mean_nll_nats())},
+        {"before", held_out_json(result.before)},
+        {"after", held_out_json(result.after)},
+        {"tokens", result.tokens}};
     if (&one != &outcomes.front()) {
       const PairedStatistics paired = compare(last.grid, outcomes.front().probes.back().grid);
       json["against_first"] = {{"mean_difference", paired.mean_difference},
@@ -149,7 +168,8 @@ nlohmann::json report_comparison(Console& console, const std::vector<HybridOutco
     }
     list.push_back(std::move(json));
   }
-  std::vector<std::string> row{"teacher", fmt::format("{}", outcomes.front().plan.plan.layers), "-", number(teacher.mean_score())};
+  std::vector<std::string> row{"teacher", fmt::format("{}", outcomes.front().plan.plan.layers), "-",
+                               number(teacher.mean_score())};
   for (const double mean : by_length(teacher)) row.push_back(number(mean));
   const Interval interval = teacher.interval();
   row.push_back(fmt::format("{:.2f}-{:.2f}", interval.low, interval.high));
@@ -161,38 +181,51 @@ nlohmann::json report_comparison(Console& console, const std::vector<HybridOutco
   for (const nlohmann::json& one : list)
     if (one.contains("against_first")) {
       const nlohmann::json& paired = one["against_first"];
-      console.line(fmt::format("{} - {}: {:+.3f} ({:+.3f} to {:+.3f}), better on {}, worse on {} of {} prompts", one["name"].get<std::string>(),
-                               list[0]["name"].get<std::string>(), paired["mean_difference"].get<double>(), paired["low"].get<double>(),
-                               paired["high"].get<double>(), paired["better"].get<int64_t>(), paired["worse"].get<int64_t>(),
-                               paired["trials"].get<int64_t>()));
+      console.line(fmt::format(
+          "{} - {}: {:+.3f} ({:+.3f} to {:+.3f}), better on {}, worse on {} of {} prompts",
+          one["name"].get<std::string>(), list[0]["name"].get<std::string>(),
+          paired["mean_difference"].get<double>(), paired["low"].get<double>(),
+          paired["high"].get<double>(), paired["better"].get<int64_t>(),
+          paired["worse"].get<int64_t>(), paired["trials"].get<int64_t>()));
     }
   return {{"set", set.to_json()},
           {"plans", list},
-          {"teacher", {{"recall", finite(teacher.mean_score())}, {"recall_by_length", by_length(teacher)},
-                       {"answer_nll_nats", finite(teacher.mean_nll_nats())}}}};
+          {"teacher",
+           {{"recall", finite(teacher.mean_score())},
+            {"recall_by_length", by_length(teacher)},
+            {"answer_nll_nats", finite(teacher.mean_nll_nats())}}}};
 }
 
 std::string comparison_csv(const nlohmann::json& comparison) {
-  std::string text = "name,plan,budget_layers,tokens,recall_before,recall,answer_nll_nats,kl_before_nats,kl_nats,perplexity";
-  for (const nlohmann::json& length : comparison["set"]["lengths"]) text += fmt::format(",recall_{}_tokens", length.get<int64_t>());
+  std::string text =
+      "name,plan,budget_layers,tokens,recall_before,recall,answer_nll_nats,kl_before_nats,kl_nats,"
+      "perplexity";
+  for (const nlohmann::json& length : comparison["set"]["lengths"])
+    text += fmt::format(",recall_{}_tokens", length.get<int64_t>());
   text += "\n";
-  const auto cell = [](const nlohmann::json& value) { return value.is_number() ? value.dump() : std::string(); };
-  const auto part = [&](const nlohmann::json& of, const char* key) { return of.is_object() && of.contains(key) ? cell(of[key]) : std::string(); };
+  const auto cell = [](const nlohmann::json& value) {
+    return value.is_number() ? value.dump() : std::string();
+  };
+  const auto part = [&](const nlohmann::json& of, const char* key) {
+    return of.is_object() && of.contains(key) ? cell(of[key]) : std::string();
+  };
   const auto quoted = [](const std::string& word) {
     std::string out = "\"";
     for (const char c : word) out += c == '"' ? std::string("\"\"") : std::string(1, c);
     return out + "\"";
   };
   for (const nlohmann::json& one : comparison["plans"]) {
-    text += fmt::format("{},{},{},{},{},{},{},{},{},{}", quoted(one["name"].get<std::string>()), quoted(one["plan"].get<std::string>()),
-                        cell(one["budget"]), cell(one["tokens"]), cell(one["recall_before"]), cell(one["recall"]),
-                        cell(one["answer_nll_nats"]), part(one["before"], "kl_nats"), part(one["after"], "kl_nats"),
-                        part(one["after"], "perplexity"));
+    text += fmt::format("{},{},{},{},{},{},{},{},{},{}", quoted(one["name"].get<std::string>()),
+                        quoted(one["plan"].get<std::string>()), cell(one["budget"]),
+                        cell(one["tokens"]), cell(one["recall_before"]), cell(one["recall"]),
+                        cell(one["answer_nll_nats"]), part(one["before"], "kl_nats"),
+                        part(one["after"], "kl_nats"), part(one["after"], "perplexity"));
     for (const nlohmann::json& mean : one["recall_by_length"]) text += "," + cell(mean);
     text += "\n";
   }
   const nlohmann::json& teacher = comparison["teacher"];
-  text += fmt::format("teacher,,,,,{},{},0,0,", cell(teacher["recall"]), cell(teacher["answer_nll_nats"]));
+  text += fmt::format("teacher,,,,,{},{},0,0,", cell(teacher["recall"]),
+                      cell(teacher["answer_nll_nats"]));
   for (const nlohmann::json& mean : teacher["recall_by_length"]) text += "," + cell(mean);
   return text + "\n";
 }

@@ -9,11 +9,13 @@
 namespace flashmorph {
 
 nlohmann::json report_forecast(Console& console, const TrainForecast& forecast);
-/// Recall at every probe with heat maps of the first and the last, held-out KL and perplexity before and after.
+/// Recall at every probe with heat maps of the first and the last, held-out KL and perplexity
+/// before and after.
 nlohmann::json report_hybrid(Console& console, const HybridOutcome& outcome);
-/// Plans trained with equal tokens, side by side: recall before and after, KL, perplexity, and each against the first by prompt.
-/// teacher: its recall on the same set, for the last row.
-nlohmann::json report_comparison(Console& console, const std::vector<HybridOutcome>& outcomes, const RecallGrid& teacher);
+/// Plans trained with equal tokens, side by side: recall before and after, KL, perplexity, and each
+/// against the first by prompt. teacher: its recall on the same set, for the last row.
+nlohmann::json report_comparison(Console& console, const std::vector<HybridOutcome>& outcomes,
+                                 const RecallGrid& teacher);
 /// The comparison as CSV, one row a plan.
 std::string comparison_csv(const nlohmann::json& comparison);
 

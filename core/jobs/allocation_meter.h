@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Counts what LibTorch's allocators give out while it lives: exact bytes of tensors, on the CPU and on a GPU alike.
+// Counts what LibTorch's allocators give out while it lives: exact bytes of tensors, on the CPU and
+// on a GPU alike.
 #pragma once
 
 #include <cstdint>
@@ -9,8 +10,8 @@
 
 namespace flashmorph {
 
-/// Watches this thread, and the autograd threads that work for it. Memory taken before and given back meanwhile is not known to it,
-/// so keep what exists.
+/// Watches this thread, and the autograd threads that work for it. Memory taken before and given
+/// back meanwhile is not known to it, so keep what exists.
 class AllocationMeter {
  public:
   AllocationMeter();

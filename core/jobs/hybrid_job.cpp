@@ -27,7 +27,8 @@ StopCheck stop_check_of(const Job& job) {
 }
 
 nlohmann::json held_out_json(const std::optional<HeldOut>& value) {
-  return value ? nlohmann::json{{"kl_nats", value->kl_nats}, {"nll_nats", value->nll_nats}} : nlohmann::json();
+  return value ? nlohmann::json{{"kl_nats", value->kl_nats}, {"nll_nats", value->nll_nats}}
+               : nlohmann::json();
 }
 
 std::optional<HeldOut> held_out_of(const nlohmann::json& json) {
@@ -38,8 +39,12 @@ std::optional<HeldOut> held_out_of(const nlohmann::json& json) {
 // Recall probes of one run, each recorded as an evaluation of the plan with weights of its own.
 class Probes {
  public:
-  Probes(const Job& job, const HybridModel& hybrid, const EvalSet& set, const TextSource& text, HybridOutcome& outcome)
-      : job_(job), hybrid_(hybrid), outcome_(outcome), evaluator_(hybrid.model(), job.session.tokenizer(), text, set) {}
+  Probes(const Job& job, const HybridModel& hybrid, const EvalSet& set, const TextSource& text,
+         HybridOutcome& outcome)
+      : job_(job),
+        hybrid_(hybrid),
+        outcome_(outcome),
+        evaluator_(hybrid.model(), job.session.tokenizer(), text, set) {}
 
   /// Takes up the probes that an earlier part of the run has completed.
   void take_up() {
@@ -48,9 +53,12 @@ class Probes {
     for (const SetEvaluations& known : record.evals)
       for (const Evaluation& one : known.evaluations) {
         const bool step = one.weights.starts_with("step-");
-        if (!plan || one.plan_id != plan->id || known.set.id() != evaluator_.set().id() || !one.grid.complete()) continue;
+        if (!plan || one.plan_id != plan->id || known.set.id() != evaluator_.set().id() ||
+            !one.grid.complete())
+          continue;
         if (step || one.weights == "aligned" || one.weights == "init")
-          outcome_.probes.push_back({one.weights, step ? std::atoll(one.weights.c_str() + 5) : 0, one.grid});
+          outcome_.probes.push_back(
+              {one.weights, step ? std::atoll(one.weights.c_str() + 5) : 0, one.grid});
       }
   }
 
@@ -59,7 +67,8 @@ class Probes {
     const EvalSet& set = evaluator_.set();
     RecallProbe probe{weights, step, {}};
     job_.recorder.edit([&](RunRecord& record) {
-      const std::string id = record.keep_plan(hybrid_.plan(), outcome_.plan.name.substr(0, 64), outcome_.plan.origin.substr(0, 32));
+      const std::string id = record.keep_plan(hybrid_.plan(), outcome_.plan.name.substr(0, 64),
+                                              outcome_.plan.origin.substr(0, 32));
       probe.grid = record.grid(set, id, weights);
     });
     std::vector<int> told(probe.grid.cells.size());
@@ -68,7 +77,8 @@ class Probes {
       const RecallCell& cell = probe.grid.at(n, d);
       int& known = told[static_cast<size_t>(n) * set.depths.size() + static_cast<size_t>(d)];
       CellUpdate update{n, d, cell.trials, cell.hits, cell.score, cell.nll_nats, {}};
-      for (int r = known; r < cell.trials; ++r) update.new_trials.push_back(cell.trial_score[static_cast<size_t>(r)]);
+      for (int r = known; r < cell.trials; ++r)
+        update.new_trials.push_back(cell.trial_score[static_cast<size_t>(r)]);
       known = cell.trials;
       job_.tell(EvalCellsEvent{job_.id, set.name, hybrid_.plan().to_string(), weights, {update}});
       job_.listener.progress("probe", {"prompts", probe.grid.trials_run(), set_trials(set), 0},
@@ -93,7 +103,9 @@ class Probes {
   }
 
  private:
-  static int64_t set_trials(const EvalSet& set) { return static_cast<int64_t>(set.lengths.size() * set.depths.size()) * set.trials; }
+  static int64_t set_trials(const EvalSet& set) {
+    return static_cast<int64_t>(set.lengths.size() * set.depths.size()) * set.trials;
+  }
   const Job& job_;
   const HybridModel& hybrid_;
   HybridOutcome& outcome_;
@@ -113,14 +125,15 @@ void tell_step(const Job& job, const TrainOptions& options, const TrainStep& ste
   event.held_out_kl = {step.held_out ? step.held_out->kl_nats : kNone};
   event.held_out_nll = {step.held_out ? step.held_out->nll_nats : kNone};
   job.tell(std::move(event));
-  job.listener.progress(to_string(options.stage), {"steps", step.step, options.steps, step.tokens},
-                        step.held_out ? fmt::format("loss {:.4g}, held-out KL {:.4f}, perplexity {:.2f}", step.loss,
-                                                    step.held_out->kl_nats, std::exp(step.held_out->nll_nats))
-                                      : fmt::format("loss {:.4g}", step.loss));
+  job.listener.progress(
+      to_string(options.stage), {"steps", step.step, options.steps, step.tokens},
+      step.held_out ? fmt::format("loss {:.4g}, held-out KL {:.4f}, perplexity {:.2f}", step.loss,
+                                  step.held_out->kl_nats, std::exp(step.held_out->nll_nats))
+                    : fmt::format("loss {:.4g}", step.loss));
 }
 
-std::map<std::string, std::string> metadata_of(const Job& job, const TrainOptions& options, const TrainResult& result,
-                                               const TextSource& text) {
+std::map<std::string, std::string> metadata_of(const Job& job, const TrainOptions& options,
+                                               const TrainResult& result, const TextSource& text) {
   return {{"teacher", job.session.teacher().config().name},
           {"teacher_config_sha256", job.session.config_sha256()},
           {"teacher_weights_sha256", job.session.weights_sha256()},
@@ -132,13 +145,17 @@ std::map<std::string, std::string> metadata_of(const Job& job, const TrainOption
           {"run_uuid", job.recorder.record().uuid}};
 }
 
-// What a finished training left in the record, for a job that was killed between training and its last evaluation.
-std::optional<TrainResult> finished_training(const Job& job, const TrainOptions& options, const LayerPlan& plan, const fs::path& file) {
+// What a finished training left in the record, for a job that was killed between training and its
+// last evaluation.
+std::optional<TrainResult> finished_training(const Job& job, const TrainOptions& options,
+                                             const LayerPlan& plan, const fs::path& file) {
   if (!fs::exists(file)) return std::nullopt;
   const HybridFileInfo info = hybrid_file_info(file);
   const RunRecord record = job.recorder.record();
   const auto known = record.provenance.find(to_string(options.stage));
-  if (info.plan != plan || known == record.provenance.end() || known->value("steps", int64_t{0}) != options.steps) return std::nullopt;
+  if (info.plan != plan || known == record.provenance.end() ||
+      known->value("steps", int64_t{0}) != options.steps)
+    return std::nullopt;
   TrainResult result;
   result.before = held_out_of(known->value("before", nlohmann::json()));
   result.after = held_out_of(known->value("after", nlohmann::json()));
@@ -153,7 +170,8 @@ std::optional<TrainResult> finished_training(const Job& job, const TrainOptions&
 TrainStage parse_train_stage(const std::string& command) {
   if (command == "distill") return TrainStage::distill;
   if (command == "finetune") return TrainStage::finetune;
-  throw Error("run", ErrorCode::bad_request, fmt::format("{} trains no hybrid", command.substr(0, 40)), "use distill or finetune");
+  throw Error("run", ErrorCode::bad_request,
+              fmt::format("{} trains no hybrid", command.substr(0, 40)), "use distill or finetune");
 }
 
 TrainOptions train_options_of(const RunConfig& config, TrainStage stage) {
@@ -179,8 +197,10 @@ TrainOptions train_options_of(const RunConfig& config, TrainStage stage) {
 HybridOutcome run_hybrid_job(const Job& job, bool resumed) {
   const RunConfig& config = job.config;
   const RunFolder& folder = job.recorder.folder();
-  const TrainStage stage = parse_train_stage(config.command.empty() ? job.recorder.record().kind : config.command);
-  const fs::path checkpoint = folder.checkpoints() / "train.safetensors", file = folder.checkpoints() / "hybrid.safetensors";
+  const TrainStage stage =
+      parse_train_stage(config.command.empty() ? job.recorder.record().kind : config.command);
+  const fs::path checkpoint = folder.checkpoints() / "train.safetensors",
+                 file = folder.checkpoints() / "hybrid.safetensors";
   const auto text = open_text(config.text, job.session.tokenizer());
   const HybridStart start = hybrid_start_of(config, job.session.teacher().layers());
   TrainOptions options = train_options_of(config, stage);
@@ -188,12 +208,14 @@ HybridOutcome run_hybrid_job(const Job& job, bool resumed) {
   outcome.plan = start.plan;
   outcome.set = eval_set_of(config, job.recorder.record());
   job.recorder.edit([&](RunRecord& record) {
-    record.keep_plan(start.plan.plan, start.plan.name.substr(0, 64), start.plan.origin.substr(0, 32));
+    record.keep_plan(start.plan.plan, start.plan.name.substr(0, 64),
+                     start.plan.origin.substr(0, 32));
     if (record.parent_uuid.empty()) record.parent_uuid = start.parent_uuid;
   });
   tell_running(job, to_string(stage));
   const StopCheck check_stop = stop_check_of(job);
-  if (const auto known = resumed ? finished_training(job, options, start.plan.plan, file) : std::nullopt) {
+  if (const auto known =
+          resumed ? finished_training(job, options, start.plan.plan, file) : std::nullopt) {
     job.listener.note("the weights are trained already: going on with the evaluation");
     outcome.result = *known;
     outcome.file = file;
@@ -208,8 +230,10 @@ HybridOutcome run_hybrid_job(const Job& job, bool resumed) {
   const bool goes_on = resumed && fs::exists(checkpoint);
   if (resumed && !goes_on) job.listener.note("the run has no checkpoint yet: starting at step 1");
   // The same sums in the same order need the same micro-batch.
-  if (goes_on && options.micro_batch == 0) options.micro_batch = HybridTrainer::micro_batch_of(checkpoint);
-  const MemoryChoice choice = settle_memory(job.session, hybrid, options, config.activation_checkpointing);
+  if (goes_on && options.micro_batch == 0)
+    options.micro_batch = HybridTrainer::micro_batch_of(checkpoint);
+  const MemoryChoice choice =
+      settle_memory(job.session, hybrid, options, config.activation_checkpointing);
   options.micro_batch = choice.micro_batch;
   options.checkpointing = choice.checkpointing;
   if (!choice.note.empty()) job.listener.note(choice.note);
@@ -243,7 +267,8 @@ HybridOutcome run_hybrid_job(const Job& job, bool resumed) {
           probes.take(fmt::format("step-{}", step.step), step.step);
           hybrid.refresh();
         }
-        if (job.stop.is_set()) throw Error(config.command, ErrorCode::stopped, "stopped on request");
+        if (job.stop.is_set())
+          throw Error(config.command, ErrorCode::stopped, "stopped on request");
       },
       check_stop);
   if (outcome.result.stopped) return stopped();

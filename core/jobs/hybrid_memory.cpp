@@ -24,8 +24,9 @@ namespace flashmorph {
 namespace {
 
 constexpr double kShare = 0.9;  // of the available memory that a forecast may fill
-// What glibc's heap keeps of the tensors that come and go, as a share of them: measured 0.2 to 0.36, and 0.6 and more where inputs
-// that stay lie between them (tests/bench/results_preflight.md). With MALLOC_MMAP_THRESHOLD_=262144 it keeps nothing.
+// What glibc's heap keeps of the tensors that come and go, as a share of them: measured 0.2 to
+// 0.36, and 0.6 and more where inputs that stay lie between them
+// (tests/bench/results_preflight.md). With MALLOC_MMAP_THRESHOLD_=262144 it keeps nothing.
 constexpr double kHeap = 0.25, kHeapOfTwice = 0.5;
 constexpr int64_t kCpuTokens = 4096, kGpuTokens = 65536, kFewTokens = 2048;
 
@@ -60,7 +61,9 @@ BytesLine line_through(int64_t t1, int64_t bytes1, int64_t t2, int64_t bytes2) {
   return {static_cast<double>(bytes1) - slope * static_cast<double>(t1), slope};
 }
 
-std::string gigabytes(int64_t bytes) { return fmt::format("{:.2f} GB", static_cast<double>(bytes) * 1e-9); }
+std::string gigabytes(int64_t bytes) {
+  return fmt::format("{:.2f} GB", static_cast<double>(bytes) * 1e-9);
+}
 
 }  // namespace
 
@@ -68,20 +71,24 @@ int64_t available_bytes(at::Device device) {
   if (!device.is_cpu()) {
     const auto [free, total] = at::accelerator::getMemoryInfo(device.index());
     const auto stats = at::accelerator::getDeviceStats(device.index());
-    return static_cast<int64_t>(free) + stats.reserved_bytes[0].current - stats.allocated_bytes[0].current;
+    return static_cast<int64_t>(free) + stats.reserved_bytes[0].current -
+           stats.allocated_bytes[0].current;
   }
   int64_t free = proc_bytes("/proc/meminfo", "MemAvailable");
   if (free < 0) free = std::numeric_limits<int64_t>::max() / 4;
-  const int64_t limit = number_in("/sys/fs/cgroup/memory.max"), used = number_in("/sys/fs/cgroup/memory.current");
+  const int64_t limit = number_in("/sys/fs/cgroup/memory.max"),
+                used = number_in("/sys/fs/cgroup/memory.current");
   return limit > 0 && used >= 0 ? std::min(free, std::max<int64_t>(limit - used, 0)) : free;
 }
 
 int64_t used_bytes(at::Device device) {
-  return device.is_cpu() ? std::max<int64_t>(proc_bytes("/proc/self/status", "VmRSS"), 0) : gpu_stat(device, false);
+  return device.is_cpu() ? std::max<int64_t>(proc_bytes("/proc/self/status", "VmRSS"), 0)
+                         : gpu_stat(device, false);
 }
 
 int64_t peak_used_bytes(at::Device device) {
-  return device.is_cpu() ? std::max<int64_t>(proc_bytes("/proc/self/status", "VmHWM"), 0) : gpu_stat(device, true);
+  return device.is_cpu() ? std::max<int64_t>(proc_bytes("/proc/self/status", "VmHWM"), 0)
+                         : gpu_stat(device, true);
 }
 
 void reset_peak_bytes(at::Device device) {
@@ -89,7 +96,8 @@ void reset_peak_bytes(at::Device device) {
     at::accelerator::resetPeakStats(device.index());
     return;
   }
-  std::ofstream("/proc/self/clear_refs") << 5;  // resets VmHWM; where it cannot be written the peak is that of the whole process
+  std::ofstream("/proc/self/clear_refs")
+      << 5;  // resets VmHWM; where it cannot be written the peak is that of the whole process
 }
 
 void release_memory(at::Device device) {
@@ -98,28 +106,31 @@ void release_memory(at::Device device) {
 }
 
 std::vector<std::pair<std::string, int64_t>> MemoryForecast::parts() const {
-  return {{"process", process},     {"teacher", teacher},         {"student", student}, {"gradients", gradients},
-          {"optimizer", optimizer}, {"activations", activations}, {"logits", logits},   {"workspace", workspace},
-          {"allocator", allocator}};
+  return {{"process", process},     {"teacher", teacher},     {"student", student},
+          {"gradients", gradients}, {"optimizer", optimizer}, {"activations", activations},
+          {"logits", logits},       {"workspace", workspace}, {"allocator", allocator}};
 }
 
 int64_t BytesLine::at(int64_t tokens) const {
-  return std::max<int64_t>(0, static_cast<int64_t>(fixed + per_token * static_cast<double>(tokens)));
+  return std::max<int64_t>(0,
+                           static_cast<int64_t>(fixed + per_token * static_cast<double>(tokens)));
 }
 
 HybridMemory::LayerCost HybridMemory::measure_layer(HybridModel& hybrid, int layer) const {
   const Teacher& weights = hybrid.model().teacher();
   std::vector<at::Tensor> leaves;
   for (const HybridTensor& one : hybrid.tensors())
-    if (one.trains && one.layer == layer) leaves.push_back(one.used.defined() ? one.used : one.value);
+    if (one.trains && one.layer == layer)
+      leaves.push_back(one.used.defined() ? one.used : one.value);
   struct Point {
     int64_t tokens, forward, kept, building, backward;
   };
   const auto measure = [&](int64_t tokens) {
     const RopeTable rope = weights.rope_table(0, tokens);
-    const at::Tensor x = at::randn({1, tokens, hybrid.config().hidden}, at::TensorOptions().dtype(at::kFloat))
-                             .to(weights.dtype())
-                             .to(weights.device());
+    const at::Tensor x =
+        at::randn({1, tokens, hybrid.config().hidden}, at::TensorOptions().dtype(at::kFloat))
+            .to(weights.dtype())
+            .to(weights.device());
     const at::Tensor in = x.detach().requires_grad_(true), d = at::ones_like(x);
     std::vector<at::Tensor> wanted = leaves;
     wanted.push_back(in);
@@ -136,19 +147,25 @@ HybridMemory::LayerCost HybridMemory::measure_layer(HybridModel& hybrid, int lay
     at::Tensor y = hybrid_layer(hybrid, layer, in, rope);
     point.kept = meter.live_bytes();
     point.building = meter.peak_bytes();
-    const std::vector<at::Tensor> found = torch::autograd::grad({y}, wanted, {d}, std::nullopt, false, /*allow_unused=*/true);
+    const std::vector<at::Tensor> found =
+        torch::autograd::grad({y}, wanted, {d}, std::nullopt, false, /*allow_unused=*/true);
     point.backward = meter.peak_bytes();
     return point;
   };
   // Chunks of the operators are 64 tokens, so whole chunks.
-  const int64_t few = std::min<int64_t>(length_, 64), more = std::min<int64_t>(std::max<int64_t>(length_, 128), 256);
+  const int64_t few = std::min<int64_t>(length_, 64),
+                more = std::min<int64_t>(std::max<int64_t>(length_, 128), 256);
   measure(few);  // libraries take their workspaces
   const Point a = measure(few), b = measure(more);
-  return {line_through(a.tokens, a.forward, b.tokens, b.forward), line_through(a.tokens, a.kept, b.tokens, b.kept),
-          line_through(a.tokens, a.building, b.tokens, b.building), line_through(a.tokens, a.backward, b.tokens, b.backward)};
+  return {line_through(a.tokens, a.forward, b.tokens, b.forward),
+          line_through(a.tokens, a.kept, b.tokens, b.kept),
+          line_through(a.tokens, a.building, b.tokens, b.building),
+          line_through(a.tokens, a.backward, b.tokens, b.backward)};
 }
 
-HybridMemory::HybridMemory(const Session& session, HybridModel& hybrid, TrainStage stage, int64_t length) : length_(length) {
+HybridMemory::HybridMemory(const Session& session, HybridModel& hybrid, TrainStage stage,
+                           int64_t length)
+    : length_(length) {
   const Teacher& teacher = session.teacher();
   const at::Device device = teacher.device();
   const ModelConfig& config = hybrid.config();
@@ -174,7 +191,8 @@ HybridMemory::HybridMemory(const Session& session, HybridModel& hybrid, TrainSta
   hybrid.set_requires_grad(true);
   std::map<std::string, LayerCost> known;
   for (int l = 0; l < hybrid.layers(); ++l) {
-    const std::string kind = hybrid.plan().is_full(l) ? "full" : hybrid.branch_options(l).to_json().dump();
+    const std::string kind =
+        hybrid.plan().is_full(l) ? "full" : hybrid.branch_options(l).to_json().dump();
     if (!known.contains(kind)) known[kind] = measure_layer(hybrid, l);
     layers_.push_back(known.at(kind));
   }
@@ -183,7 +201,8 @@ HybridMemory::HybridMemory(const Session& session, HybridModel& hybrid, TrainSta
     // The teacher's layers are all full, whatever the plan.
     const auto peak = [&](int64_t tokens) {
       const RopeTable rope = teacher.rope_table(0, tokens);
-      const at::Tensor x = at::ones({1, tokens, config.hidden}, at::TensorOptions().dtype(teacher.dtype()).device(device));
+      const at::Tensor x = at::ones({1, tokens, config.hidden},
+                                    at::TensorOptions().dtype(teacher.dtype()).device(device));
       const AllocationMeter meter;
       const at::Tensor h = x + teacher.attention(0, teacher.input_norm(0, x), rope);
       const at::Tensor y = h + teacher.mlp(0, h);
@@ -191,14 +210,18 @@ HybridMemory::HybridMemory(const Session& session, HybridModel& hybrid, TrainSta
     };
     teacher_forward_ = line_through(64, peak(64), 256, peak(256));
     const int64_t rows = std::min<int64_t>(head_slice_rows(config.vocab, device), 1024);
-    const at::Tensor states = at::ones({rows, config.hidden}, at::TensorOptions().dtype(teacher.dtype()).device(device));
+    const at::Tensor states =
+        at::ones({rows, config.hidden}, at::TensorOptions().dtype(teacher.dtype()).device(device));
     HeadLossOptions options;
     const at::Tensor& head = hybrid.model().teacher().head();
     if (hybrid.part() == TrainPart::all)
-      options.d_head = at::zeros(head.sizes(), head.options().dtype(at::kFloat).requires_grad(false));
+      options.d_head =
+          at::zeros(head.sizes(), head.options().dtype(at::kFloat).requires_grad(false));
     const HeadTarget target =
-        reference_ ? HeadTarget{states, teacher.head(), {}}
-                   : HeadTarget{{}, {}, at::zeros({rows}, at::TensorOptions().dtype(at::kLong).device(device))};
+        reference_
+            ? HeadTarget{states, teacher.head(), {}}
+            : HeadTarget{
+                  {}, {}, at::zeros({rows}, at::TensorOptions().dtype(at::kLong).device(device))};
     const AllocationMeter meter;
     head_loss(states, head.detach(), target, options);
     head_ = meter.peak_bytes();
@@ -227,9 +250,11 @@ MemoryForecast HybridMemory::forecast(int64_t micro_batch, bool checkpointing) c
     peak = std::max(peak, stored + (checkpointing ? cost.forward : cost.building).at(tokens));
     stored += checkpointing ? x : cost.kept.at(tokens);
   }
-  // Final norm's input is the last output; its output, the gradient of it, and a copy where rows are cut.
+  // Final norm's input is the last output; its output, the gradient of it, and a copy where rows
+  // are cut.
   const int64_t at_head = stored + 4 * x;
-  const int64_t head = static_cast<int64_t>(static_cast<double>(head_) * static_cast<double>(std::min(tokens, vocab_rows_)) /
+  const int64_t head = static_cast<int64_t>(static_cast<double>(head_) *
+                                            static_cast<double>(std::min(tokens, vocab_rows_)) /
                                             static_cast<double>(head_rows_));
   int64_t logits = 0;
   if (at_head + head > peak) {
@@ -237,7 +262,8 @@ MemoryForecast HybridMemory::forecast(int64_t micro_batch, bool checkpointing) c
     logits = head;
   }
   for (size_t l = L; l-- > 0;) {
-    const int64_t here = below[l] + x + layers_[l].backward.at(tokens) + x;  // and the gradient that comes in
+    const int64_t here =
+        below[l] + x + layers_[l].backward.at(tokens) + x;  // and the gradient that comes in
     if (here > peak) {
       peak = here;
       logits = 0;
@@ -247,7 +273,8 @@ MemoryForecast HybridMemory::forecast(int64_t micro_batch, bool checkpointing) c
   all.logits = logits;
   all.activations = around + peak - logits;
   if (cpu_)
-    all.allocator = static_cast<int64_t>((checkpointing ? kHeapOfTwice : kHeap) * static_cast<double>(all.activations + all.logits));
+    all.allocator = static_cast<int64_t>((checkpointing ? kHeapOfTwice : kHeap) *
+                                         static_cast<double>(all.activations + all.logits));
   return all;
 }
 
@@ -255,13 +282,15 @@ int64_t HybridMemory::wanted_bytes(const MemoryForecast& forecast) const {
   return forecast.total() - held_ - forecast.process - forecast.workspace;
 }
 
-MemoryChoice settle_memory(const Session& session, HybridModel& hybrid, const TrainOptions& options, const std::string& checkpointing) {
+MemoryChoice settle_memory(const Session& session, HybridModel& hybrid, const TrainOptions& options,
+                           const std::string& checkpointing) {
   const HybridMemory memory(session, hybrid, options.stage, options.length);
   const at::Device device = session.device();
   return settle_memory(memory, available_bytes(device), options, checkpointing, !device.is_cpu());
 }
 
-MemoryChoice settle_memory(const HybridMemory& memory, int64_t available, const TrainOptions& options, const std::string& checkpointing,
+MemoryChoice settle_memory(const HybridMemory& memory, int64_t available,
+                           const TrainOptions& options, const std::string& checkpointing,
                            bool gpu) {
   const int64_t fill = std::max<int64_t>(1, (gpu ? kGpuTokens : kCpuTokens) / options.length);
   std::vector<int64_t> sizes;
@@ -275,12 +304,14 @@ MemoryChoice settle_memory(const HybridMemory& memory, int64_t available, const 
     }
   }
   const auto fits = [&](int64_t size, bool twice) {
-    return static_cast<double>(memory.wanted_bytes(memory.forecast(size, twice))) <= kShare * static_cast<double>(available);
+    return static_cast<double>(memory.wanted_bytes(memory.forecast(size, twice))) <=
+           kShare * static_cast<double>(available);
   };
   std::vector<std::pair<int64_t, bool>> order;
   const auto add = [&](bool twice, bool few) {
     for (const int64_t size : sizes)
-      if ((size * options.length < kFewTokens && size < sizes.front()) == few) order.emplace_back(size, twice);
+      if ((size * options.length < kFewTokens && size < sizes.front()) == few)
+        order.emplace_back(size, twice);
   };
   if (checkpointing != "on") add(false, false);
   if (checkpointing != "off") add(true, false);
@@ -290,14 +321,16 @@ MemoryChoice settle_memory(const HybridMemory& memory, int64_t available, const 
     if (!fits(size, twice)) continue;
     MemoryChoice choice{size, twice, memory.forecast(size, twice), {}};
     if (options.micro_batch == 0 && size < options.batch)
-      choice.note = fmt::format("micro-batches of {} sequences{}", size, twice ? ", layers computed twice" : "");
+      choice.note = fmt::format("micro-batches of {} sequences{}", size,
+                                twice ? ", layers computed twice" : "");
     else if (twice && checkpointing == "auto")
       choice.note = "layers are computed twice to save memory";
     return choice;
   }
   const int64_t least = memory.wanted_bytes(memory.forecast(sizes.back(), checkpointing != "off"));
   throw Error(to_string(options.stage), ErrorCode::out_of_memory,
-              fmt::format("{} needs {} more, {} are free", to_string(options.stage), gigabytes(least), gigabytes(available)),
+              fmt::format("{} needs {} more, {} are free", to_string(options.stage),
+                          gigabytes(least), gigabytes(available)),
               "use train_part attention, a shorter length, or a machine with more memory");
 }
 

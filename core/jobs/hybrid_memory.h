@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// How much memory a training of a hybrid takes: known before its first step, from one layer of each kind measured on a few tokens.
+// How much memory a training of a hybrid takes: known before its first step, from one layer of each
+// kind measured on a few tokens.
 #pragma once
 
 #include <cstdint>
@@ -12,8 +13,8 @@
 
 namespace flashmorph {
 
-/// Bytes this process may still take on the device: free and reclaimable memory of the machine or its control group; free and cached
-/// memory of a GPU.
+/// Bytes this process may still take on the device: free and reclaimable memory of the machine or
+/// its control group; free and cached memory of a GPU.
 int64_t available_bytes(at::Device device);
 /// Bytes in use now: resident memory of the process, or what LibTorch has allocated on the GPU.
 int64_t used_bytes(at::Device device);
@@ -25,14 +26,17 @@ void release_memory(at::Device device);
 
 /// Peak memory by part. All but process, workspace and allocator are tensors.
 struct MemoryForecast {
-  int64_t process = 0;      ///< the program itself, on the CPU: libraries, tokenizer, text
+  int64_t process = 0;  ///< the program itself, on the CPU: libraries, tokenizer, text
   int64_t teacher = 0, student = 0, gradients = 0, optimizer = 0;
   int64_t activations = 0;  ///< kept for the backward pass, and what the layer at work needs beside
   int64_t logits = 0;       ///< slices of the head
   int64_t workspace = 0;    ///< of matrix libraries on a GPU
   int64_t allocator = 0;    ///< freed, but kept by the C library's heap, on the CPU
 
-  int64_t total() const { return process + teacher + student + gradients + optimizer + activations + logits + workspace + allocator; }
+  int64_t total() const {
+    return process + teacher + student + gradients + optimizer + activations + logits + workspace +
+           allocator;
+  }
   /// Name and bytes in this order.
   std::vector<std::pair<std::string, int64_t>> parts() const;
 };
@@ -46,8 +50,9 @@ struct BytesLine {
 /// The memory of one hybrid on its device; any batch can be asked about afterwards.
 class HybridMemory {
  public:
-  /// Measures one layer of each kind twice, with at most 256 tokens, and the head on one slice. length: tokens a sequence, as
-  /// trained. The teacher's pages are read once, so that the resident memory of this process counts them.
+  /// Measures one layer of each kind twice, with at most 256 tokens, and the head on one slice.
+  /// length: tokens a sequence, as trained. The teacher's pages are read once, so that the resident
+  /// memory of this process counts them.
   HybridMemory(const Session& session, HybridModel& hybrid, TrainStage stage, int64_t length);
 
   /// Peak of a step with micro-batches of so many sequences.
@@ -56,8 +61,9 @@ class HybridMemory {
   int64_t wanted_bytes(const MemoryForecast& forecast) const;
 
  private:
-  // One layer's memory beyond its input: while it runs without graph; kept with its graph (output included), and at most on the way;
-  // at most in the backward pass (its graph included), and when it is computed again for it.
+  // One layer's memory beyond its input: while it runs without graph; kept with its graph (output
+  // included), and at most on the way; at most in the backward pass (its graph included), and when
+  // it is computed again for it.
   struct LayerCost {
     BytesLine forward, kept, building, backward;
   };
@@ -67,7 +73,7 @@ class HybridMemory {
   std::vector<LayerCost> layers_;
   BytesLine teacher_forward_;
   int64_t head_ = 0, head_rows_ = 1;  // bytes of a slice of so many rows
-  int64_t vocab_rows_ = 1;  // rows of a slice
+  int64_t vocab_rows_ = 1;            // rows of a slice
   bool reference_ = false, cpu_ = true;
   MemoryForecast fixed_;  // the parts that no batch changes
   int64_t held_ = 0;      // of these, allocated already
@@ -80,11 +86,13 @@ struct MemoryChoice {
   std::string note;  ///< a sentence when something was chosen for the user
 };
 
-/// Settles micro_batch 0 and checkpointing "auto" so that the peak fits into 90 % of what is available: as many sequences as fill
-/// the device (4096 tokens on a CPU, 65536 on a GPU), layers computed twice only when less than 2048 tokens would fit otherwise.
-/// Throws Error(out_of_memory) naming both numbers when nothing fits.
-MemoryChoice settle_memory(const Session& session, HybridModel& hybrid, const TrainOptions& options, const std::string& checkpointing);
-MemoryChoice settle_memory(const HybridMemory& memory, int64_t available, const TrainOptions& options, const std::string& checkpointing,
-                           bool gpu);
+/// Settles micro_batch 0 and checkpointing "auto" so that the peak fits into 90 % of what is
+/// available: as many sequences as fill the device (4096 tokens on a CPU, 65536 on a GPU), layers
+/// computed twice only when less than 2048 tokens would fit otherwise. Throws Error(out_of_memory)
+/// naming both numbers when nothing fits.
+MemoryChoice settle_memory(const Session& session, HybridModel& hybrid, const TrainOptions& options,
+                           const std::string& checkpointing);
+MemoryChoice settle_memory(const HybridMemory& memory, int64_t available,
+                           const TrainOptions& options, const std::string& checkpointing, bool gpu);
 
 }  // namespace flashmorph

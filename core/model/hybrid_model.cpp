@@ -16,7 +16,8 @@ namespace {
 void check_plan(const Teacher& teacher, const LayerPlan& plan) {
   if (plan.layers != teacher.layers())
     throw Error("distill", ErrorCode::plan_impossible,
-                fmt::format("plan {} is for {} layers, the model has {}", plan.to_string(), plan.layers, teacher.layers()));
+                fmt::format("plan {} is for {} layers, the model has {}", plan.to_string(),
+                            plan.layers, teacher.layers()));
 }
 
 // Layer of "model.layers.12.mlp....", -1 for the rest.
@@ -26,21 +27,25 @@ int layer_of(const std::string& name) {
 }
 
 std::vector<LinearBranch> fresh_branches(const Teacher& teacher, const LayerPlan& plan,
-                                         const std::function<BranchOptions(int)>& options, uint64_t seed) {
+                                         const std::function<BranchOptions(int)>& options,
+                                         uint64_t seed) {
   check_plan(teacher, plan);
   std::vector<LinearBranch> branches;
   branches.reserve(static_cast<size_t>(plan.layers));
   for (int l = 0; l < plan.layers; ++l)
-    branches.push_back(plan.is_full(l) ? LinearBranch::absent(l) : LinearBranch(teacher, l, options(l), seed));
+    branches.push_back(plan.is_full(l) ? LinearBranch::absent(l)
+                                       : LinearBranch(teacher, l, options(l), seed));
   return branches;
 }
 
-std::vector<LinearBranch> copied_branches(const Teacher& teacher, const MorphModel& aligned, const LayerPlan& plan) {
-  std::vector<LinearBranch> branches =
-      fresh_branches(teacher, plan, [&](int l) { return aligned.branch(l).options(); }, /*seed=*/0);
+std::vector<LinearBranch> copied_branches(const Teacher& teacher, const MorphModel& aligned,
+                                          const LayerPlan& plan) {
+  std::vector<LinearBranch> branches = fresh_branches(
+      teacher, plan, [&](int l) { return aligned.branch(l).options(); }, /*seed=*/0);
   for (LinearBranch& one : branches)
     if (!plan.is_full(one.layer()))
-      for (const auto& [name, value] : aligned.branch(one.layer()).parameters()) one.load(name, value);
+      for (const auto& [name, value] : aligned.branch(one.layer()).parameters())
+        one.load(name, value);
   return branches;
 }
 
@@ -49,31 +54,40 @@ std::vector<LinearBranch> copied_branches(const Teacher& teacher, const MorphMod
 TrainPart parse_train_part(const std::string& name) {
   if (name == "all") return TrainPart::all;
   if (name == "attention") return TrainPart::attention;
-  throw Error("distill", ErrorCode::bad_request, fmt::format("train_part \"{}\" is unknown", name.substr(0, 40)),
+  throw Error("distill", ErrorCode::bad_request,
+              fmt::format("train_part \"{}\" is unknown", name.substr(0, 40)),
               "use all or attention");
 }
 
 std::string to_string(TrainPart part) { return part == TrainPart::all ? "all" : "attention"; }
 
-HybridModel::HybridModel(std::shared_ptr<const Teacher> teacher, const MorphModel& aligned, LayerPlan plan, TrainPart part)
+HybridModel::HybridModel(std::shared_ptr<const Teacher> teacher, const MorphModel& aligned,
+                         LayerPlan plan, TrainPart part)
     : HybridModel(teacher, plan, part, copied_branches(*teacher, aligned, plan)) {}
 
-HybridModel::HybridModel(std::shared_ptr<const Teacher> teacher, const std::vector<BranchOptions>& options, LayerPlan plan,
-                         TrainPart part, uint64_t seed)
-    : HybridModel(teacher, plan, part,
-                  fresh_branches(*teacher, plan, [&](int l) { return options.at(static_cast<size_t>(l)); }, seed)) {}
+HybridModel::HybridModel(std::shared_ptr<const Teacher> teacher,
+                         const std::vector<BranchOptions>& options, LayerPlan plan, TrainPart part,
+                         uint64_t seed)
+    : HybridModel(
+          teacher, plan, part,
+          fresh_branches(
+              *teacher, plan, [&](int l) { return options.at(static_cast<size_t>(l)); }, seed)) {}
 
-HybridModel::HybridModel(std::shared_ptr<const Teacher> teacher, LayerPlan plan, TrainPart part, std::vector<LinearBranch> branches)
+HybridModel::HybridModel(std::shared_ptr<const Teacher> teacher, LayerPlan plan, TrainPart part,
+                         std::vector<LinearBranch> branches)
     : teacher_(std::move(teacher)), plan_(std::move(plan)), part_(part) {
   const at::NoGradGuard no_grad;
   const std::map<std::string, at::Tensor> theirs = teacher_->tensors();
-  const at::ScalarType compute = teacher_->dtype(), wide = compute == at::kDouble ? at::kDouble : at::kFloat;
+  const at::ScalarType compute = teacher_->dtype(),
+                       wide = compute == at::kDouble ? at::kDouble : at::kFloat;
   Checkpoint own;
   own.config = teacher_->config();
-  own.tensors = theirs;  // the softmax weights of linear layers stay the teacher's: nobody reads them
+  own.tensors =
+      theirs;  // the softmax weights of linear layers stay the teacher's: nobody reads them
   const auto add_branch = [&](int layer) {
     for (const auto& [name, value] : branches[static_cast<size_t>(layer)].parameters())
-      tensors_.push_back({fmt::format("model.layers.{}.linear_attn.{}", layer, name), layer, true, value, {}});
+      tensors_.push_back(
+          {fmt::format("model.layers.{}.linear_attn.{}", layer, name), layer, true, value, {}});
   };
   int done = -1;  // the last linear layer whose branch is listed
   for (const TensorSpec& spec : tensor_table(own.config)) {
@@ -94,12 +108,14 @@ HybridModel::HybridModel(std::shared_ptr<const Teacher> teacher, LayerPlan plan,
     tensors_.push_back(std::move(one));
   }
   for (size_t i = 0; i < tensors_.size(); ++i) index_[tensors_[i].name] = i;
-  model_ = std::make_unique<MorphModel>(std::make_shared<const Teacher>(std::move(own)), std::move(branches));
+  model_ = std::make_unique<MorphModel>(std::make_shared<const Teacher>(std::move(own)),
+                                        std::move(branches));
 }
 
 const BranchOptions& HybridModel::branch_options(int layer) const {
   if (layer < 0 || layer >= layers() || plan_.is_full(layer))
-    throw Error("export", ErrorCode::plan_impossible, fmt::format("layer {} of plan {} has no linear branch", layer, plan_.to_string()));
+    throw Error("export", ErrorCode::plan_impossible,
+                fmt::format("layer {} of plan {} has no linear branch", layer, plan_.to_string()));
   return model_->branch(layer).options();
 }
 
@@ -113,7 +129,8 @@ bool HybridModel::has(const std::string& name) const { return index_of(name) < t
 at::Tensor HybridModel::tensor(const std::string& name) const {
   const size_t i = index_of(name);
   if (i == tensors_.size())
-    throw Error("export", ErrorCode::bad_request, fmt::format("the hybrid has no tensor {}", name.substr(0, 200)));
+    throw Error("export", ErrorCode::bad_request,
+                fmt::format("the hybrid has no tensor {}", name.substr(0, 200)));
   return tensors_[i].value;
 }
 
@@ -146,7 +163,8 @@ void HybridModel::load(const std::string& name, const at::Tensor& value) {
   const at::NoGradGuard no_grad;
   const size_t i = index_of(name);
   if (i == tensors_.size() || !tensors_[i].trains || tensors_[i].value.sizes() != value.sizes())
-    throw Error("load", ErrorCode::bad_file, fmt::format("tensor {} does not fit this hybrid", name.substr(0, 200)),
+    throw Error("load", ErrorCode::bad_file,
+                fmt::format("tensor {} does not fit this hybrid", name.substr(0, 200)),
                 "load it over the teacher and with the plan it was made for");
   HybridTensor& one = tensors_[i];
   one.value.copy_(value);

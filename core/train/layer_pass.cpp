@@ -14,7 +14,8 @@ void call(const StopCheck& check_stop) {
 
 }  // namespace
 
-at::Tensor teacher_states(const Teacher& teacher, const at::Tensor& ids, const StopCheck& check_stop) {
+at::Tensor teacher_states(const Teacher& teacher, const at::Tensor& ids,
+                          const StopCheck& check_stop) {
   const at::NoGradGuard no_grad;
   const RopeTable rope = teacher.rope_table(0, ids.size(1));
   at::Tensor x = teacher.embed(ids);
@@ -26,7 +27,8 @@ at::Tensor teacher_states(const Teacher& teacher, const at::Tensor& ids, const S
   return teacher.final_norm(x);
 }
 
-at::Tensor hybrid_states(const HybridModel& hybrid, const at::Tensor& ids, const StopCheck& check_stop) {
+at::Tensor hybrid_states(const HybridModel& hybrid, const at::Tensor& ids,
+                         const StopCheck& check_stop) {
   const at::NoGradGuard no_grad;
   const Teacher& weights = hybrid.model().teacher();
   const RopeTable rope = weights.rope_table(0, ids.size(1));
@@ -38,7 +40,8 @@ at::Tensor hybrid_states(const HybridModel& hybrid, const at::Tensor& ids, const
   return weights.final_norm(x);
 }
 
-LayerPass::LayerPass(HybridModel& hybrid) : hybrid_(hybrid), layers_(static_cast<size_t>(hybrid.layers())) {
+LayerPass::LayerPass(HybridModel& hybrid)
+    : hybrid_(hybrid), layers_(static_cast<size_t>(hybrid.layers())) {
   for (const HybridTensor& one : hybrid.tensors()) {
     if (!one.trains) continue;
     const Leaf leaf{one.used.defined() ? one.used : one.value, masters_.size()};
@@ -56,20 +59,24 @@ LayerPass::LayerPass(HybridModel& hybrid) : hybrid_(hybrid), layers_(static_cast
   if (hybrid.config().tied) head_ = embedding_;
 }
 
-at::Tensor hybrid_layer(const HybridModel& hybrid, int layer, const at::Tensor& x, const RopeTable& rope) {
+at::Tensor hybrid_layer(const HybridModel& hybrid, int layer, const at::Tensor& x,
+                        const RopeTable& rope) {
   const Teacher& weights = hybrid.model().teacher();
-  const at::Tensor h = x + hybrid.model().mixer(layer, weights.input_norm(layer, x), rope, hybrid.plan(), nullptr);
+  const at::Tensor h =
+      x + hybrid.model().mixer(layer, weights.input_norm(layer, x), rope, hybrid.plan(), nullptr);
   return h + weights.mlp(layer, h);
 }
 
-at::Tensor LayerPass::pull(const at::Tensor& out, const at::Tensor& d_out, const at::Tensor& in, const std::vector<Leaf>& leaves,
+at::Tensor LayerPass::pull(const at::Tensor& out, const at::Tensor& d_out, const at::Tensor& in,
+                           const std::vector<Leaf>& leaves,
                            const std::vector<at::Tensor>& sums) const {
   std::vector<at::Tensor> wanted;
   for (const Leaf& leaf : leaves) wanted.push_back(leaf.tensor);
   if (in.requires_grad()) wanted.push_back(in);
   if (wanted.empty()) return {};
-  std::vector<at::Tensor> found = torch::autograd::grad({out}, wanted, {d_out}, /*retain_graph=*/std::nullopt,
-                                                        /*create_graph=*/false, /*allow_unused=*/true);
+  std::vector<at::Tensor> found =
+      torch::autograd::grad({out}, wanted, {d_out}, /*retain_graph=*/std::nullopt,
+                            /*create_graph=*/false, /*allow_unused=*/true);
   const at::NoGradGuard no_grad;
   for (size_t i = 0; i < leaves.size(); ++i) {
     at::Tensor sum = sums[leaves[i].sum];
@@ -79,13 +86,16 @@ at::Tensor LayerPass::pull(const at::Tensor& out, const at::Tensor& d_out, const
   return in.requires_grad() ? found.back() : at::Tensor();
 }
 
-at::Tensor LayerPass::run(const at::Tensor& ids, const LossOfStates& loss, const std::vector<at::Tensor>& sums, bool checkpointing,
+at::Tensor LayerPass::run(const at::Tensor& ids, const LossOfStates& loss,
+                          const std::vector<at::Tensor>& sums, bool checkpointing,
                           const StopCheck& check_stop) {
   const Teacher& weights = hybrid_.model().teacher();
   const auto L = static_cast<size_t>(hybrid_.layers());
   const RopeTable rope = weights.rope_table(0, ids.size(1));
   // Below the first layer nothing needs its gradient when the embedding is frozen.
-  const auto leaf = [&](const at::Tensor& x, size_t l) { return x.detach().requires_grad_(l > 0 || embedding_ >= 0); };
+  const auto leaf = [&](const at::Tensor& x, size_t l) {
+    return x.detach().requires_grad_(l > 0 || embedding_ >= 0);
+  };
   std::vector<at::Tensor> in(L), out(L);
   at::Tensor x;
   {
@@ -105,13 +115,15 @@ at::Tensor LayerPass::run(const at::Tensor& ids, const LossOfStates& loss, const
   const at::Tensor last = leaf(x, L);
   x.reset();
   at::Tensor states = weights.final_norm(last);
-  HeadLoss head = loss(states.detach(), head_ >= 0 ? sums[static_cast<size_t>(head_)] : at::Tensor());
+  HeadLoss head =
+      loss(states.detach(), head_ >= 0 ? sums[static_cast<size_t>(head_)] : at::Tensor());
   at::Tensor d = pull(states, head.d_states, last, norm_, sums);
   states.reset();
   head.d_states.reset();
   for (size_t l = L; l-- > 0;) {
     call(check_stop);
-    at::Tensor y = checkpointing ? hybrid_layer(hybrid_, static_cast<int>(l), in[l], rope) : std::move(out[l]);
+    at::Tensor y =
+        checkpointing ? hybrid_layer(hybrid_, static_cast<int>(l), in[l], rope) : std::move(out[l]);
     d = pull(y, d, in[l], layers_[l], sums);
     y.reset();
     in[l].reset();

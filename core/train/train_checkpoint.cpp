@@ -33,14 +33,16 @@ void check_format(const SafetensorsFile& file, const std::string& path) {
 
 // The first key that differs, for the sentence.
 std::string difference(const std::string& mine, const std::string& theirs) {
-  const nlohmann::json a = nlohmann::json::parse(mine, nullptr, false), b = nlohmann::json::parse(theirs, nullptr, false);
+  const nlohmann::json a = nlohmann::json::parse(mine, nullptr, false),
+                       b = nlohmann::json::parse(theirs, nullptr, false);
   if (!b.is_object()) return "other options";
   // Most telling first.
   std::vector<std::string> keys{"stage", "teacher", "plan"};
   for (const auto& [key, value] : a.items()) keys.push_back(key);
   for (const std::string& key : keys)
     if (const nlohmann::json& value = a.at(key); !b.contains(key) || b[key] != value) {
-      const std::string was = b.contains(key) ? b[key].dump().substr(0, 60) : "none", now = value.dump().substr(0, 60);
+      const std::string was = b.contains(key) ? b[key].dump().substr(0, 60) : "none",
+                        now = value.dump().substr(0, 60);
       return fmt::format("another {} ({}, now {})", key, was, now);
     }
   return "other options";
@@ -57,16 +59,20 @@ void TrainCheckpoint::write(const std::string& path) const {
   }
   const double none = std::numeric_limits<double>::quiet_NaN();
   tensors.emplace_back("counts", at::tensor(at::ArrayRef<int64_t>({step, micro_batch}), at::kLong));
-  tensors.emplace_back("numbers", at::tensor(at::ArrayRef<double>({seconds, before ? before->first : none, before ? before->second : none}),
-                                             at::kDouble));
-  write_safetensors(path, tensors, {{"format", kFormat}, {"version", kVersion}, {"identity", identity}});
+  tensors.emplace_back("numbers",
+                       at::tensor(at::ArrayRef<double>({seconds, before ? before->first : none,
+                                                        before ? before->second : none}),
+                                  at::kDouble));
+  write_safetensors(path, tensors,
+                    {{"format", kFormat}, {"version", kVersion}, {"identity", identity}});
 }
 
 void TrainCheckpoint::read(const std::string& path) {
   const SafetensorsFile file(path);
   check_format(file, path);
   if (metadata_of(file, "identity") != identity)
-    refuse(path, "was made with " + difference(identity, metadata_of(file, "identity")), "resume with what the run was started with");
+    refuse(path, "was made with " + difference(identity, metadata_of(file, "identity")),
+           "resume with what the run was started with");
   const auto check = [&](const std::string& name, at::ScalarType dtype, at::IntArrayRef shape) {
     if (!file.entries().contains(name)) refuse(path, fmt::format("lacks tensor {}", name));
     const at::Tensor value = file.tensor(name);
@@ -74,12 +80,15 @@ void TrainCheckpoint::read(const std::string& path) {
       refuse(path, fmt::format("has tensor {} in another shape or type than expected", name));
   };
   for (const Entry& one : entries)
-    for (const char* prefix : {"", "first.", "second."}) check(prefix + one.name, one.master.scalar_type(), one.master.sizes());
+    for (const char* prefix : {"", "first.", "second."})
+      check(prefix + one.name, one.master.scalar_type(), one.master.sizes());
   check("counts", at::kLong, {2});
   check("numbers", at::kDouble, {3});
-  if (file.entries().size() != 3 * entries.size() + 2) refuse(path, "holds tensors that do not belong to it");
+  if (file.entries().size() != 3 * entries.size() + 2)
+    refuse(path, "holds tensors that do not belong to it");
   const at::Tensor counts = file.tensor("counts"), numbers = file.tensor("numbers");
-  if (counts[0].item<int64_t>() < 0 || counts[1].item<int64_t>() < 0) refuse(path, "has a negative count");
+  if (counts[0].item<int64_t>() < 0 || counts[1].item<int64_t>() < 0)
+    refuse(path, "has a negative count");
   const at::NoGradGuard no_grad;
   for (Entry& one : entries) {
     one.master.copy_(file.tensor(one.name));
@@ -91,13 +100,15 @@ void TrainCheckpoint::read(const std::string& path) {
   micro_batch = counts[1].item<int64_t>();
   seconds = numbers[0].item<double>();
   before.reset();
-  if (std::isfinite(numbers[1].item<double>())) before = {numbers[1].item<double>(), numbers[2].item<double>()};
+  if (std::isfinite(numbers[1].item<double>()))
+    before = {numbers[1].item<double>(), numbers[2].item<double>()};
 }
 
 int64_t TrainCheckpoint::micro_batch_of(const std::string& path) {
   const SafetensorsFile file(path);
   check_format(file, path);
-  if (!file.entries().contains("counts") || file.tensor("counts").numel() != 2 || file.tensor("counts").scalar_type() != at::kLong)
+  if (!file.entries().contains("counts") || file.tensor("counts").numel() != 2 ||
+      file.tensor("counts").scalar_type() != at::kLong)
     refuse(path, "lacks its counts");
   return file.tensor("counts").view({-1})[1].item<int64_t>();
 }

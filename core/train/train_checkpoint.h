@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a continued distill or finetune run needs, as a safetensors file: masters, Adam moments, counts.
+// What a continued distill or finetune run needs, as a safetensors file: masters, Adam moments,
+// counts.
 #pragma once
 
 #include <optional>
@@ -12,7 +13,8 @@
 namespace flashmorph {
 
 struct TrainCheckpoint {
-  std::string identity;  ///< JSON of options, plan, branches, teacher: must agree for a run to go on
+  std::string
+      identity;  ///< JSON of options, plan, branches, teacher: must agree for a run to go on
   int64_t micro_batch = 0, step = 0;
   double seconds = 0;
   std::optional<std::pair<double, double>> before;  ///< KL and NLL before the first step
@@ -25,7 +27,8 @@ struct TrainCheckpoint {
 
   /// Atomic. Throws Error(disk_full, bad_file).
   void write(const std::string& path) const;
-  /// Reads into the tensors of `entries`, all or nothing, and fills the counts. Throws Error(bad_file) naming what differs.
+  /// Reads into the tensors of `entries`, all or nothing, and fills the counts. Throws
+  /// Error(bad_file) naming what differs.
   void read(const std::string& path);
   static int64_t micro_batch_of(const std::string& path);
 };

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// distill, finetune, eval of what they trained and their preflight from the outside; kills in the middle.
+// distill, finetune, eval of what they trained and their preflight from the outside; kills in the
+// middle.
 #include <random>
 
 #include <gtest/gtest.h>
@@ -12,19 +13,44 @@ namespace flashmorph {
 namespace {
 
 using Words = std::vector<std::string>;
-const std::string kTeacher = RESOURCES_DIR "/demo/teacher", kBranches = RESOURCES_DIR "/demo/branches/lightning.safetensors";
+const std::string kTeacher = RESOURCES_DIR "/demo/teacher",
+                  kBranches = RESOURCES_DIR "/demo/branches/lightning.safetensors";
 
 Words with(Words words, const Words& more) {
   words.insert(words.end(), more.begin(), more.end());
   return words;
 }
 
-Words probes() { return {"--lengths", "160", "--depths", "0,1", "--trials", "2", "--passkeys", "1", "--passkey-words", "4"}; }
+Words probes() {
+  return {"--lengths",  "160", "--depths",        "0,1", "--trials", "2",
+          "--passkeys", "1",   "--passkey-words", "4"};
+}
 
-Words distill(const Scratch& scratch, const std::string& run, int steps = 4, const std::string& batch = "2", const std::string& length = "64") {
-  return with({"distill", "--model", kTeacher, "--aligned", kBranches, "--runs", scratch.path().string(), "--run", run, "--device", "cpu",
-               "--dtype", "float32", "--threads", "1", "--distill-steps", std::to_string(steps), "--distill-batch", batch, "--distill-length",
-               length, "--held-out-tokens", "128"},
+Words distill(const Scratch& scratch, const std::string& run, int steps = 4,
+              const std::string& batch = "2", const std::string& length = "64") {
+  return with({"distill",
+               "--model",
+               kTeacher,
+               "--aligned",
+               kBranches,
+               "--runs",
+               scratch.path().string(),
+               "--run",
+               run,
+               "--device",
+               "cpu",
+               "--dtype",
+               "float32",
+               "--threads",
+               "1",
+               "--distill-steps",
+               std::to_string(steps),
+               "--distill-batch",
+               batch,
+               "--distill-length",
+               length,
+               "--held-out-tokens",
+               "128"},
               probes());
 }
 
@@ -35,18 +61,41 @@ nlohmann::json json_of(const EngineResult& result) {
 
 TEST(HybridCli, DistillFinetuneEvalInARow) {
   const Scratch scratch("hybrid-cli");
-  const auto first = json_of(run_engine(ENGINE, with(distill(scratch, "d"), {"--plan", "10:1-3", "--json"})));
+  const auto first =
+      json_of(run_engine(ENGINE, with(distill(scratch, "d"), {"--plan", "10:1-3", "--json"})));
   EXPECT_EQ(first.at("plan"), "10:1-3");
   EXPECT_EQ(first.at("probes").size(), 2u);
-  const auto second = json_of(run_engine(
-      ENGINE, with({"finetune", "--model", kTeacher, "--runs", scratch.path().string(), "--run", "f", "--init", "d", "--device", "cpu",
-                    "--dtype", "float32", "--finetune-steps", "2", "--finetune-batch", "1", "--finetune-length", "128", "--held-out-tokens",
-                    "128", "--json"}, probes())));
+  const auto second = json_of(run_engine(ENGINE, with({"finetune",
+                                                       "--model",
+                                                       kTeacher,
+                                                       "--runs",
+                                                       scratch.path().string(),
+                                                       "--run",
+                                                       "f",
+                                                       "--init",
+                                                       "d",
+                                                       "--device",
+                                                       "cpu",
+                                                       "--dtype",
+                                                       "float32",
+                                                       "--finetune-steps",
+                                                       "2",
+                                                       "--finetune-batch",
+                                                       "1",
+                                                       "--finetune-length",
+                                                       "128",
+                                                       "--held-out-tokens",
+                                                       "128",
+                                                       "--json"},
+                                                      probes())));
   EXPECT_EQ(second.at("plan"), "10:1-3");
   EXPECT_EQ(second.at("probes").at(0).at("recall"), first.at("probes").at(1).at("recall"));
-  // The evaluation of the distilled weights knows the prompts of the job; other plans and words are refused in a sentence.
-  const Words eval = with({"eval", "--model", kTeacher, "--runs", scratch.path().string(), "--run", "d", "--device", "cpu", "--dtype", "float32",
-                           "--weights", "distilled", "--text-tokens", "128", "--text-length", "64"}, probes());
+  // The evaluation of the distilled weights knows the prompts of the job; other plans and words are
+  // refused in a sentence.
+  const Words eval = with({"eval", "--model", kTeacher, "--runs", scratch.path().string(), "--run",
+                           "d", "--device", "cpu", "--dtype", "float32", "--weights", "distilled",
+                           "--text-tokens", "128", "--text-length", "64"},
+                          probes());
   const auto evaluated = json_of(run_engine(ENGINE, with(eval, {"--json"})));
   EXPECT_EQ(evaluated.at("plans").at(0).at("plan"), "10:1-3");
   EXPECT_EQ(evaluated.at("plans").at(0).at("recall"), first.at("probes").at(1).at("recall"));
@@ -59,7 +108,8 @@ TEST(HybridCli, DistillFinetuneEvalInARow) {
 
 TEST(HybridCli, PlansAreTrainedAlikeAndCompared) {
   const Scratch scratch("hybrid-cli");
-  const Words words = with(distill(scratch, "group", 2), {"--plans", "10:1-3", "uniform,linear", "--budget", "3"});
+  const Words words =
+      with(distill(scratch, "group", 2), {"--plans", "10:1-3", "uniform,linear", "--budget", "3"});
   const auto json = json_of(run_engine(ENGINE, with(words, {"--json"})));
   const auto& table = json.at("comparison").at("plans");
   ASSERT_EQ(table.size(), 3u);
@@ -68,7 +118,8 @@ TEST(HybridCli, PlansAreTrainedAlikeAndCompared) {
   for (const auto& one : table) EXPECT_EQ(one.at("tokens"), 2 * 2 * 64);
   EXPECT_EQ(table.at(1).at("against_first").at("trials"), 4);
   for (const char* run : {"group-10_1-3", "group-uniform", "group-linear"})
-    EXPECT_TRUE(std::filesystem::exists(scratch / (std::string(run) + "/exports/comparison.csv"))) << run;
+    EXPECT_TRUE(std::filesystem::exists(scratch / (std::string(run) + "/exports/comparison.csv")))
+        << run;
   // Resuming a finished group trains nothing and gives the same table.
   const EngineResult again = run_engine(ENGINE, with(words, {"--json", "--resume"}));
   const auto same = json_of(again).at("comparison").at("plans");
@@ -80,13 +131,16 @@ TEST(HybridCli, PlansAreTrainedAlikeAndCompared) {
 
 TEST(HybridCli, PreflightTrainsNothing) {
   const Scratch scratch("hybrid-cli");
-  const auto json = json_of(run_engine(ENGINE, with(distill(scratch, "d"), {"--plan", "10:1-3", "--preflight", "--measured-steps", "1", "--json"})));
+  const auto json =
+      json_of(run_engine(ENGINE, with(distill(scratch, "d"), {"--plan", "10:1-3", "--preflight",
+                                                              "--measured-steps", "1", "--json"})));
   EXPECT_TRUE(json.at("starts").get<bool>());
   EXPECT_GT(json.at("predicted_peak_bytes").get<int64_t>(), 0);
   EXPECT_GT(json.at("measured_peak_bytes").get<int64_t>(), 0);
   EXPECT_TRUE(std::filesystem::is_empty(scratch.path()));
-  const EngineResult huge = run_engine(ENGINE, with(distill(scratch, "d", 4, "4096", "1000000"),
-                                                  {"--plan", "10:1-3", "--preflight", "--distill-micro-batch", "4096"}));
+  const EngineResult huge = run_engine(
+      ENGINE, with(distill(scratch, "d", 4, "4096", "1000000"),
+                   {"--plan", "10:1-3", "--preflight", "--distill-micro-batch", "4096"}));
   EXPECT_EQ(huge.code, 1);
   EXPECT_NE(huge.out.find("stop  memory"), std::string::npos) << huge.out << huge.err;
 }
@@ -121,19 +175,23 @@ TEST(HybridCli, KillsLoseNoCommittedStep) {
   const Words more{"--plan", "10:1-3", "--checkpoint-every", "3", "--json"};
   const auto start = std::chrono::steady_clock::now();
   const auto truth = json_of(run_engine(ENGINE, with(distill(scratch, "whole", 12), more)));
-  const auto took = std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() - start);
+  const auto took = std::chrono::duration_cast<std::chrono::milliseconds>(
+      std::chrono::steady_clock::now() - start);
   std::mt19937 random(5);
   Words words = with(distill(scratch, "killed", 12), more);
   int kills = 0;
   for (int round = 0; round < 12; ++round) {
-    const std::chrono::milliseconds moment(std::uniform_int_distribution<int>(50, static_cast<int>(took.count()))(random));
-    const EngineResult result = kills < 6 ? run_engine(ENGINE, words, {}, moment) : run_engine(ENGINE, words);
+    const std::chrono::milliseconds moment(
+        std::uniform_int_distribution<int>(50, static_cast<int>(took.count()))(random));
+    const EngineResult result =
+        kills < 6 ? run_engine(ENGINE, words, {}, moment) : run_engine(ENGINE, words);
     if (result.code == 0) {
       const auto end = nlohmann::json::parse(result.out);
       EXPECT_EQ(end.at("after"), truth.at("after"));
       EXPECT_EQ(end.at("probes").back().at("recall"), truth.at("probes").back().at("recall"));
       EXPECT_EQ(open_run(scratch / "killed").record.rows(), 12u);
-      EXPECT_EQ(open_run(scratch / "killed").record.steps.loss.at("kl"), open_run(scratch / "whole").record.steps.loss.at("kl"));
+      EXPECT_EQ(open_run(scratch / "killed").record.steps.loss.at("kl"),
+                open_run(scratch / "whole").record.steps.loss.at("kl"));
       RecordProperty("kills", kills);
       return;
     }

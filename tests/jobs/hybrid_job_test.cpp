@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// distill and finetune as jobs on the demo teacher: what they leave, stops of every kind, resuming, other teachers, preflight.
+// distill and finetune as jobs on the demo teacher: what they leave, stops of every kind, resuming,
+// other teachers, preflight.
 #include "core/jobs/hybrid_job.h"
 
 #include <cmath>
@@ -24,7 +25,8 @@ Session& demo() {
   return session;
 }
 
-RunConfig small(const Scratch& scratch, const std::string& run, const std::string& command = "distill") {
+RunConfig small(const Scratch& scratch, const std::string& run,
+                const std::string& command = "distill") {
   RunConfig config = default_config(command);
   config.model = kTeacher;
   config.runs = scratch.path();
@@ -106,7 +108,8 @@ TEST(HybridJob, LeavesWeightsRowsAndProbes) {
   EXPECT_EQ(info.metadata.at("tokens"), "768");
   EXPECT_EQ(info.plan.to_string(), "10:1-3");
 
-  // The evaluator sees what the job saw: same weights, same prompts, nothing left to compute; the text metrics are the hybrid's.
+  // The evaluator sees what the job saw: same weights, same prompts, nothing left to compute; the
+  // text metrics are the hybrid's.
   RunConfig eval = default_config("eval");
   eval.model = kTeacher;
   eval.runs = config.runs;
@@ -122,16 +125,18 @@ TEST(HybridJob, LeavesWeightsRowsAndProbes) {
   RunInHand hand = open_job_run(demo(), eval, "eval", "test");
   Recorder recorder(hand.folder, std::move(hand.record));
   const Job job{demo(), eval, recorder, StopFlag(), {}, "j2", "test"};
-  const EvalOutcome outcome =
-      run_eval_job(job, eval_set_of(eval, recorder.record()), {{"own", "hand", LayerPlan::parse("10:1-3")}});
+  const EvalOutcome outcome = run_eval_job(job, eval_set_of(eval, recorder.record()),
+                                           {{"own", "hand", LayerPlan::parse("10:1-3")}});
   ASSERT_TRUE(outcome.plans[0].text.has_value());
   EXPECT_GT(outcome.plans[0].text->kl_nats, 0);
   EXPECT_TRUE(outcome.plans[0].grid.complete());
-  EXPECT_THROW(run_eval_job(job, outcome.set, {{"other", "hand", LayerPlan::parse("10:1")}}), Error);
+  EXPECT_THROW(run_eval_job(job, outcome.set, {{"other", "hand", LayerPlan::parse("10:1")}}),
+               Error);
   recorder.close("finished");
 }
 
-// Fewer tokens do not do: the first steps of Adam move by lr whatever the gradient, and 6 to 12 steps of 128 to 512 tokens raise it.
+// Fewer tokens do not do: the first steps of Adam move by lr whatever the gradient, and 6 to 12
+// steps of 128 to 512 tokens raise it.
 TEST(HybridJob, LowersTheKlOfTheDemoTeacher) {
   const Scratch scratch("hybrid-job");
   RunConfig config = small(scratch, "d");
@@ -201,7 +206,8 @@ TEST(HybridJob, FinetunesADistilledHybrid) {
   EXPECT_EQ(second.outcome.probes.front().weights, "init");
   // The start of the second is the end of the first.
   EXPECT_NEAR(second.outcome.result.before->kl_nats, first.outcome.result.after->kl_nats, 1e-9);
-  EXPECT_EQ(second.outcome.probes.front().grid.mean_score(), first.outcome.probes.back().grid.mean_score());
+  EXPECT_EQ(second.outcome.probes.front().grid.mean_score(),
+            first.outcome.probes.back().grid.mean_score());
 }
 
 TEST(HybridStart, KnowsPlansRunsAndRefusals) {
@@ -242,7 +248,8 @@ TEST(LoadHybrid, RefusesAnotherTeacher) {
   const SafetensorsFile file(ended.outcome.file);
   std::map<std::string, std::string> metadata = file.metadata();
   std::vector<std::pair<std::string, at::Tensor>> tensors;
-  for (const auto& [name, entry] : file.entries()) tensors.emplace_back(name, file.tensor(name).clone());
+  for (const auto& [name, entry] : file.entries())
+    tensors.emplace_back(name, file.tensor(name).clone());
   metadata["teacher_weights_sha256"] = std::string(64, '0');
   write_safetensors(scratch / "other.safetensors", tensors, metadata);
   EXPECT_THROW(load_hybrid(demo(), scratch / "other.safetensors"), Error);
@@ -257,14 +264,19 @@ TEST(Preflight, SaysWhatAStartWouldMeetAndWritesNothing) {
   EXPECT_TRUE(forecast.starts());
   std::map<std::string, std::string> level;
   for (const ForecastRow& row : forecast.rows) level[row.name] = row.level;
-  EXPECT_EQ(level, (std::map<std::string, std::string>{
-                       {"plan", "ok"}, {"teacher", "ok"}, {"memory", "ok"}, {"disk", "ok"}, {"tokens", "ok"}, {"time", "ok"}}));
+  EXPECT_EQ(level, (std::map<std::string, std::string>{{"plan", "ok"},
+                                                       {"teacher", "ok"},
+                                                       {"memory", "ok"},
+                                                       {"disk", "ok"},
+                                                       {"tokens", "ok"},
+                                                       {"time", "ok"}}));
   EXPECT_GT(*forecast.tokens_per_s, 0);
   EXPECT_EQ(forecast.choice.micro_batch, 2);
   EXPECT_TRUE(std::filesystem::is_empty(scratch.path()));
 
   // A text that is too short is read several times, and that is said.
-  std::ofstream(scratch / "short.txt") << "Once upon a time there was a short text, and that was all.\n";
+  std::ofstream(scratch / "short.txt")
+      << "Once upon a time there was a short text, and that was all.\n";
   config.text = scratch / "short.txt";
   config.measured_steps = 0;
   for (const ForecastRow& row : forecast_training(demo(), config, StopFlag(), {}).rows)

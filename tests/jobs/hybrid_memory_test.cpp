@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The forecast of a training's memory against what the allocators gave out in real steps, and what is settled from it.
+// The forecast of a training's memory against what the allocators gave out in real steps, and what
+// is settled from it.
 #include "core/jobs/hybrid_memory.h"
 
 #include <gtest/gtest.h>
@@ -19,7 +20,8 @@ HybridModel demo_hybrid(const Session& session, TrainPart part) {
 }
 
 // Largest tensors of two steps, teacher and student included.
-int64_t measured(const Session& session, HybridModel& hybrid, const MemoryForecast& forecast, TrainOptions options) {
+int64_t measured(const Session& session, HybridModel& hybrid, const MemoryForecast& forecast,
+                 TrainOptions options) {
   const auto text = open_text("story", session.tokenizer());
   const AllocationMeter meter;
   HybridTrainer trainer(hybrid, *text, options);
@@ -43,19 +45,23 @@ TEST(HybridMemory, ForecastIsWithinATenthOfTheTensors) {
             options.micro_batch = micro;
             options.checkpointing = twice;
             const MemoryForecast forecast = memory.forecast(micro, twice);
-            const double predicted = static_cast<double>(forecast.total() - forecast.process - forecast.allocator);
+            const double predicted =
+                static_cast<double>(forecast.total() - forecast.process - forecast.allocator);
             const double found = static_cast<double>(measured(session, hybrid, forecast, options));
-            EXPECT_NEAR(predicted / found, 1.0, 0.1) << to_string(stage) << " " << to_string(part) << ", " << micro << " x " << length
-                                                     << (twice ? ", computed twice" : "");
+            EXPECT_NEAR(predicted / found, 1.0, 0.1)
+                << to_string(stage) << " " << to_string(part) << ", " << micro << " x " << length
+                << (twice ? ", computed twice" : "");
           }
       }
 }
 
 TEST(HybridMemory, PartsAddUpAndFollowWhatTrains) {
   const Session session(kTeacher, at::kCPU, at::kFloat);
-  HybridModel all = demo_hybrid(session, TrainPart::all), attention = demo_hybrid(session, TrainPart::attention);
+  HybridModel all = demo_hybrid(session, TrainPart::all),
+              attention = demo_hybrid(session, TrainPart::attention);
   const MemoryForecast a = HybridMemory(session, all, TrainStage::distill, 128).forecast(2, false);
-  const MemoryForecast b = HybridMemory(session, attention, TrainStage::distill, 128).forecast(2, false);
+  const MemoryForecast b =
+      HybridMemory(session, attention, TrainStage::distill, 128).forecast(2, false);
   int64_t sum = 0;
   for (const auto& [name, bytes] : a.parts()) sum += bytes;
   EXPECT_EQ(sum, a.total());
@@ -74,8 +80,12 @@ TEST(SettleMemory, TakesWhatFits) {
   options.length = 256;
   options.batch = 24;
   const HybridMemory memory(session, hybrid, TrainStage::distill, options.length);
-  const auto needs = [&](int64_t micro, bool twice) { return memory.wanted_bytes(memory.forecast(micro, twice)); };
-  const auto room_for = [&](int64_t micro, bool twice) { return static_cast<int64_t>(static_cast<double>(needs(micro, twice)) / 0.9) + 2; };
+  const auto needs = [&](int64_t micro, bool twice) {
+    return memory.wanted_bytes(memory.forecast(micro, twice));
+  };
+  const auto room_for = [&](int64_t micro, bool twice) {
+    return static_cast<int64_t>(static_cast<double>(needs(micro, twice)) / 0.9) + 2;
+  };
   EXPECT_LT(needs(8, true), needs(8, false));
   EXPECT_LT(needs(1, true), needs(4, true));
   // Plenty: 4096 tokens at a time, in equal parts of the batch.

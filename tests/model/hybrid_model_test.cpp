@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The student: equal to M(plan) at the start, names of its tensors, shared memory, its file, gradients against differences.
+// The student: equal to M(plan) at the start, names of its tensors, shared memory, its file,
+// gradients against differences.
 #include "core/model/hybrid_model.h"
 
 #include <cmath>
@@ -22,7 +23,9 @@ namespace {
 const LayerPlan kPlan = LayerPlan::of(4, {1, 2});
 
 std::string scratch_file() {
-  return (std::filesystem::path(testing::TempDir()) / (std::to_string(::getpid()) + "hybrid.safetensors")).string();
+  return (std::filesystem::path(testing::TempDir()) /
+          (std::to_string(::getpid()) + "hybrid.safetensors"))
+      .string();
 }
 
 struct Case {
@@ -35,10 +38,15 @@ std::vector<Case> cases() {
   qwen3.qk_norm = true;
   qwen2.qkv_bias = true;
   untied.tied = false;
-  return {{"lightning", BranchKind::lightning, {}}, {"lightning of a qwen3", BranchKind::lightning, qwen3},
-          {"lightning of a qwen2", BranchKind::lightning, qwen2}, {"gdn of a qwen3", BranchKind::gdn, qwen3},
-          {"gdn of an untied llama", BranchKind::gdn, untied}, {"gla", BranchKind::gla, {}}, {"mamba2", BranchKind::mamba2, {}},
-          {"kda", BranchKind::kda, {}}, {"window", BranchKind::window, {}}};
+  return {{"lightning", BranchKind::lightning, {}},
+          {"lightning of a qwen3", BranchKind::lightning, qwen3},
+          {"lightning of a qwen2", BranchKind::lightning, qwen2},
+          {"gdn of a qwen3", BranchKind::gdn, qwen3},
+          {"gdn of an untied llama", BranchKind::gdn, untied},
+          {"gla", BranchKind::gla, {}},
+          {"mamba2", BranchKind::mamba2, {}},
+          {"kda", BranchKind::kda, {}},
+          {"window", BranchKind::window, {}}};
 }
 
 TEST(HybridModel, StartsAsThePlanOfItsBranches) {
@@ -57,7 +65,8 @@ TEST(HybridModel, AllFullIsTheTeacher) {
   const MorphModel aligned = tiny_morph_model();
   const HybridModel hybrid(tiny_teacher(), aligned, LayerPlan::all_full(4), TrainPart::all);
   const at::Tensor ids = tiny_ids(1, 20);
-  EXPECT_TRUE(at::equal(hybrid.logits(ids), aligned.teacher().logits(aligned.states(ids, LayerPlan::all_full(4)))));
+  EXPECT_TRUE(at::equal(hybrid.logits(ids),
+                        aligned.teacher().logits(aligned.states(ids, LayerPlan::all_full(4)))));
 }
 
 TEST(HybridModel, NamesEveryTensorOnce) {
@@ -71,7 +80,8 @@ TEST(HybridModel, NamesEveryTensorOnce) {
     EXPECT_EQ(one.value.scalar_type(), at::kFloat);
   }
   for (const TensorSpec& spec : tensor_table(hybrid.config())) {
-    const bool gone = spec.name.find("layers.0.self_attn") != std::string::npos || spec.name.find("layers.3.self_attn") != std::string::npos;
+    const bool gone = spec.name.find("layers.0.self_attn") != std::string::npos ||
+                      spec.name.find("layers.3.self_attn") != std::string::npos;
     EXPECT_EQ(names.count(spec.name), gone ? 0u : 1u) << spec.name;
   }
   EXPECT_EQ(names.count("model.layers.0.linear_attn.z_proj.weight"), 1u);
@@ -97,7 +107,7 @@ TEST(HybridModel, FrozenTensorsLieInTheTeachersMemory) {
     EXPECT_EQ(one.trains, one.name.find("self_attn") != std::string::npos) << one.name;
     ++(one.trains ? own : shared);
   }
-  EXPECT_EQ(own, 2 * 4);           // q, k, v, o of two full layers
+  EXPECT_EQ(own, 2 * 4);             // q, k, v, o of two full layers
   EXPECT_EQ(shared, 1 + 4 * 5 + 1);  // embedding, norms and feed-forwards, final norm
   const HybridModel all(teacher, tiny_morph_model(), kPlan, TrainPart::all);
   for (const HybridTensor& one : all.tensors())
@@ -157,8 +167,10 @@ TEST(HybridFile, RefusesWhatDoesNotFit) {
   SafetensorsFile file(path);
   std::map<std::string, std::string> metadata = file.metadata();
   std::vector<std::pair<std::string, at::Tensor>> tensors;
-  for (const auto& [name, entry] : file.entries()) tensors.emplace_back(name, file.tensor(name).clone());
-  const auto refused = [&](std::map<std::string, std::string> other, std::vector<std::pair<std::string, at::Tensor>> list) {
+  for (const auto& [name, entry] : file.entries())
+    tensors.emplace_back(name, file.tensor(name).clone());
+  const auto refused = [&](std::map<std::string, std::string> other,
+                           std::vector<std::pair<std::string, at::Tensor>> list) {
     write_safetensors(path, list, other);
     EXPECT_THROW(read_hybrid(path, teacher), Error);
   };
@@ -180,7 +192,8 @@ TEST(HybridFile, RefusesWhatDoesNotFit) {
   std::filesystem::remove(path);
 }
 
-// The gradient of a loss on the logits in every trainable tensor against central differences, in float64.
+// The gradient of a loss on the logits in every trainable tensor against central differences, in
+// float64.
 TEST(HybridModel, GradientsEqualCentralDifferences) {
   for (const Case& one : cases()) {
     if (one.kind == BranchKind::window) continue;  // softmax again, of the teacher's kind
@@ -189,7 +202,8 @@ TEST(HybridModel, GradientsEqualCentralDifferences) {
     shape.hidden = 16;
     shape.ffn = 20;
     shape.vocab = 24;
-    HybridModel hybrid(tiny_teacher(shape, 1, at::kDouble), tiny_morph_model(shape, 1, one.kind, at::kDouble), LayerPlan::of(3, {1}),
+    HybridModel hybrid(tiny_teacher(shape, 1, at::kDouble),
+                       tiny_morph_model(shape, 1, one.kind, at::kDouble), LayerPlan::of(3, {1}),
                        TrainPart::all);
     const at::Tensor ids = tiny_ids(1, 12, shape.vocab);
     const at::Tensor wanted = at::randn({12, shape.vocab}, at::kDouble).softmax(-1);
@@ -204,8 +218,10 @@ TEST(HybridModel, GradientsEqualCentralDifferences) {
     hybrid.set_requires_grad(false);
     const at::NoGradGuard no_grad;
     for (size_t i = 0; i < leaves.size(); ++i) {
-      // Along the gradient itself the difference quotient is its norm; along a random direction it sees signs.
-      for (const at::Tensor& direction : {gradients[i] / (gradients[i].norm() + 1e-30), at::randn_like(leaves[i])}) {
+      // Along the gradient itself the difference quotient is its norm; along a random direction it
+      // sees signs.
+      for (const at::Tensor& direction :
+           {gradients[i] / (gradients[i].norm() + 1e-30), at::randn_like(leaves[i])}) {
         const double eps = 1e-5;
         const at::Tensor kept = leaves[i].clone();
         const auto at_distance = [&](double t) {
@@ -216,7 +232,8 @@ TEST(HybridModel, GradientsEqualCentralDifferences) {
         const double difference = (at_distance(eps) - at_distance(-eps)) / (2 * eps);
         leaves[i].copy_(kept);
         const double slope = (gradients[i] * direction).sum().item<double>();
-        EXPECT_NEAR(difference, slope, 1e-6 * std::max(1.0, std::abs(slope))) << one.name << " " << hybrid.tensors()[i].name;
+        EXPECT_NEAR(difference, slope, 1e-6 * std::max(1.0, std::abs(slope)))
+            << one.name << " " << hybrid.tensors()[i].name;
       }
     }
   }

@@ -17,7 +17,9 @@ struct Problem {
 
 Problem problem(int64_t n, int64_t D, int64_t V, at::ScalarType dtype) {
   at::manual_seed(static_cast<uint64_t>(n * 1000 + V));
-  const auto draw = [&](at::IntArrayRef shape, double scale) { return (at::randn(shape, at::kDouble) * scale).to(dtype); };
+  const auto draw = [&](at::IntArrayRef shape, double scale) {
+    return (at::randn(shape, at::kDouble) * scale).to(dtype);
+  };
   Problem made;
   made.states = draw({n, D}, 1);
   made.head = draw({V, D}, 0.5);
@@ -34,14 +36,16 @@ double rms_ratio(const at::Tensor& got, const at::Tensor& wanted) {
 
 void compare(const Problem& given, const HeadTarget& target, int64_t slice, double tolerance) {
   const double scale = 0.37;
-  const at::Tensor x = given.states.clone().requires_grad_(true), w = given.head.clone().requires_grad_(true);
+  const at::Tensor x = given.states.clone().requires_grad_(true),
+                   w = given.head.clone().requires_grad_(true);
   const at::Tensor wanted = head_loss_naive(x, w, target, scale);
   const auto gradients = torch::autograd::grad({wanted}, {x, w});
   HeadLossOptions options;
   options.scale = scale;
   options.slice_rows = slice;
   const at::ScalarType wide = given.head.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
-  options.d_head = at::full_like(given.head, 2.0, at::TensorOptions().dtype(wide));  // added to, not written over
+  options.d_head = at::full_like(given.head, 2.0,
+                                 at::TensorOptions().dtype(wide));  // added to, not written over
   const HeadLoss found = head_loss(given.states, given.head, target, options);
   EXPECT_LT(rms_ratio(found.loss, wanted.detach()), tolerance);
   EXPECT_LT(rms_ratio(found.d_states, gradients[0]), tolerance);

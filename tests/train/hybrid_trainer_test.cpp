@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Distill and finetune on toys: one step by hand, falling losses, resuming, stopping, broken weights, what stays untouched.
+// Distill and finetune on toys: one step by hand, falling losses, resuming, stopping, broken
+// weights, what stays untouched.
 #include "core/train/hybrid_trainer.h"
 
 #include <cmath>
@@ -25,9 +26,10 @@ TinyShape toy_shape() {
   return shape;
 }
 
-HybridModel toy_hybrid(TrainPart part = TrainPart::all, BranchKind kind = BranchKind::lightning, at::ScalarType dtype = at::kFloat,
-                       const std::vector<int>& full = {1}) {
-  return {tiny_teacher(toy_shape(), 1, dtype), tiny_morph_model(toy_shape(), 1, kind, dtype), LayerPlan::of(3, full), part};
+HybridModel toy_hybrid(TrainPart part = TrainPart::all, BranchKind kind = BranchKind::lightning,
+                       at::ScalarType dtype = at::kFloat, const std::vector<int>& full = {1}) {
+  return {tiny_teacher(toy_shape(), 1, dtype), tiny_morph_model(toy_shape(), 1, kind, dtype),
+          LayerPlan::of(3, full), part};
 }
 
 TrainOptions toy_options(TrainStage stage = TrainStage::distill) {
@@ -54,7 +56,8 @@ bool equal(const std::vector<at::Tensor>& a, const std::vector<at::Tensor>& b) {
   return true;
 }
 
-std::vector<TrainStep> train(HybridModel& hybrid, const TrainOptions& options, TrainResult* result = nullptr) {
+std::vector<TrainStep> train(HybridModel& hybrid, const TrainOptions& options,
+                             TrainResult* result = nullptr) {
   const ToyText text;
   std::vector<TrainStep> steps;
   HybridTrainer trainer(hybrid, text, options);
@@ -64,14 +67,17 @@ std::vector<TrainStep> train(HybridModel& hybrid, const TrainOptions& options, T
 }
 
 std::string scratch_file() {
-  return (std::filesystem::path(testing::TempDir()) / (std::to_string(::getpid()) + "train.safetensors")).string();
+  return (std::filesystem::path(testing::TempDir()) /
+          (std::to_string(::getpid()) + "train.safetensors"))
+      .string();
 }
 
 at::Tensor batch_of(const TrainOptions& options, int64_t step) {
   const ToyText text;
   std::vector<at::Tensor> rows;
   for (int64_t i = 0; i < options.batch; ++i) {
-    const TokenIds ids = text.take(options.seed, static_cast<uint64_t>(step * options.batch + i), options.length);
+    const TokenIds ids =
+        text.take(options.seed, static_cast<uint64_t>(step * options.batch + i), options.length);
     rows.push_back(at::tensor(at::ArrayRef<int64_t>(ids), at::kLong));
   }
   return at::stack(rows);
@@ -103,28 +109,34 @@ TEST(HybridTrainer, StepsEqualThePlainForm) {
       at::Tensor loss;
       if (stage == TrainStage::distill) {
         const Teacher& teacher = plain.teacher();
-        const at::Tensor log_p =
-            at::log_softmax(teacher.logits(tiny_morph_model(toy_shape(), 1, BranchKind::lightning, at::kDouble)
-                                               .states(ids, LayerPlan::all_full(3))), -1);
+        const at::Tensor log_p = at::log_softmax(
+            teacher.logits(tiny_morph_model(toy_shape(), 1, BranchKind::lightning, at::kDouble)
+                               .states(ids, LayerPlan::all_full(3))),
+            -1);
         loss = (log_p.exp() * (log_p - log_q)).sum(-1).mean();
       } else {
-        loss = -log_q.narrow(1, 0, options.length - 1).gather(-1, ids.narrow(1, 1, options.length - 1).unsqueeze(-1)).mean();
+        loss = -log_q.narrow(1, 0, options.length - 1)
+                    .gather(-1, ids.narrow(1, 1, options.length - 1).unsqueeze(-1))
+                    .mean();
       }
       losses.push_back(loss.item<double>());
       const auto gradients = torch::autograd::grad({loss}, leaves);
       double square = 0;
       for (const at::Tensor& g : gradients) square += g.square().sum().item<double>();
       norms.push_back(std::sqrt(square));
-      const double shrink = std::min(1.0, options.clip / std::sqrt(square)), t = static_cast<double>(s + 1);
+      const double shrink = std::min(1.0, options.clip / std::sqrt(square)),
+                   t = static_cast<double>(s + 1);
       const at::NoGradGuard no_grad;
       for (size_t i = 0; i < leaves.size(); ++i) {
         const bool mixer = plain.tensors()[i].name.find("_attn.") != std::string::npos;
-        const double rate = cosine_rate(s, 2, 0, options.lr, options.lr_final) * (mixer ? 1.0 : 0.5);
+        const double rate =
+            cosine_rate(s, 2, 0, options.lr, options.lr_final) * (mixer ? 1.0 : 0.5);
         const at::Tensor g = gradients[i] * shrink;
         first[i] = 0.9 * first[i] + 0.1 * g;
         second[i] = 0.95 * second[i] + 0.05 * g * g;
         leaves[i].mul_(1 - rate * options.weight_decay);
-        leaves[i].sub_(rate * (first[i] / (1 - std::pow(0.9, t))) / ((second[i] / (1 - std::pow(0.95, t))).sqrt() + 1e-8));
+        leaves[i].sub_(rate * (first[i] / (1 - std::pow(0.9, t))) /
+                       ((second[i] / (1 - std::pow(0.95, t))).sqrt() + 1e-8));
       }
     }
     const std::vector<TrainStep> steps = train(model, options);
@@ -133,7 +145,8 @@ TEST(HybridTrainer, StepsEqualThePlainForm) {
       EXPECT_NEAR(steps[s].grad_norm, norms[s], 1e-6 * norms[s]);
       EXPECT_EQ(steps[s].tokens, static_cast<int64_t>(s + 1) * 96);
     }
-    // Where a gradient is nearly zero Adam's first steps see its sign alone, hence not more digits; measured 2e-8 at most.
+    // Where a gradient is nearly zero Adam's first steps see its sign alone, hence not more digits;
+    // measured 2e-8 at most.
     const auto found = values(model), wanted = values(plain);
     for (size_t i = 0; i < found.size(); ++i)
       EXPECT_LT((found[i] - wanted[i]).abs().max().item<double>(), 1e-6) << plain.tensors()[i].name;
@@ -141,10 +154,11 @@ TEST(HybridTrainer, StepsEqualThePlainForm) {
 }
 
 TEST(HybridTrainer, LowersItsLoss) {
-  for (const auto& [stage, kind, dtype] : {std::tuple{TrainStage::distill, BranchKind::lightning, at::kFloat},
-                                           std::tuple{TrainStage::distill, BranchKind::gdn, at::kFloat},
-                                           std::tuple{TrainStage::distill, BranchKind::lightning, at::kBFloat16},
-                                           std::tuple{TrainStage::finetune, BranchKind::lightning, at::kFloat}}) {
+  for (const auto& [stage, kind, dtype] :
+       {std::tuple{TrainStage::distill, BranchKind::lightning, at::kFloat},
+        std::tuple{TrainStage::distill, BranchKind::gdn, at::kFloat},
+        std::tuple{TrainStage::distill, BranchKind::lightning, at::kBFloat16},
+        std::tuple{TrainStage::finetune, BranchKind::lightning, at::kFloat}}) {
     HybridModel hybrid = toy_hybrid(TrainPart::all, kind, dtype);
     TrainOptions options = toy_options(stage);
     options.steps = 60;
@@ -223,10 +237,12 @@ TEST(HybridTrainer, ResumeGivesTheSameLossesBitForBit) {
     std::vector<TrainStep> found;
     {
       HybridTrainer trainer(first, text, options, "teacher one");
-      EXPECT_TRUE(trainer.run([&](const TrainStep& step) {
-        found.push_back(step);
-        if (step.step == 4) throw Error("distill", ErrorCode::stopped, "stopped");
-      }).stopped);
+      EXPECT_TRUE(trainer
+                      .run([&](const TrainStep& step) {
+                        found.push_back(step);
+                        if (step.step == 4) throw Error("distill", ErrorCode::stopped, "stopped");
+                      })
+                      .stopped);
       trainer.save(path);
       EXPECT_EQ(HybridTrainer::micro_batch_of(path), 2);
     }
@@ -250,7 +266,8 @@ TEST(HybridTrainer, RefusesACheckpointOfAnotherRun) {
   const std::string path = scratch_file();
   HybridModel hybrid = toy_hybrid();
   HybridTrainer(hybrid, text, toy_options(), "teacher one").save(path);
-  const auto refused = [&](HybridModel& other, const TrainOptions& options, const std::string& teacher, const std::string& named) {
+  const auto refused = [&](HybridModel& other, const TrainOptions& options,
+                           const std::string& teacher, const std::string& named) {
     HybridTrainer trainer(other, text, options, teacher);
     const auto before = values(other);
     try {
@@ -288,7 +305,8 @@ TEST(HybridTrainer, AStopUndoesThePartialStep) {
   int asked = 0;
   bool halting = true;
   const StopCheck check = [&] {
-    if (halting && ++asked % 150 == 0) throw Error("distill", ErrorCode::stopped, "stopped");  // somewhere in a step
+    if (halting && ++asked % 150 == 0)
+      throw Error("distill", ErrorCode::stopped, "stopped");  // somewhere in a step
   };
   int stops = 0;
   while (stops < 3) {
@@ -328,7 +346,8 @@ TEST(HybridTrainer, NamesTheStepThatIsNotFiniteAndKeepsTheWeights) {
   }
   const auto after = values(hybrid);
   for (size_t i = 0; i < after.size(); ++i)
-    EXPECT_TRUE(at::allclose(after[i], before[i], 0, 0, /*equal_nan=*/true)) << hybrid.tensors()[i].name;
+    EXPECT_TRUE(at::allclose(after[i], before[i], 0, 0, /*equal_nan=*/true))
+        << hybrid.tensors()[i].name;
 }
 
 TEST(TrainOptionsCheck, NamesTheOption) {

@@ -193,7 +193,7 @@ Json gates(int steps, const std::string& run) {
   return {{"model", kTeacher}, {"device", "cpu"}, {"dtype", "float32"}, {"aligned", kBranches}, {"run", run}, {"steps", steps}, {"length_min", 96}, {"length_max", 128},
           {"length_count", 2}, {"passkeys", 1}, {"passkey_words", 2}, {"budget", 3}};
 }
-const Json kSet = {{"name", "small"}, {"lengths", {96, 128}}, {"depths", {0.0, 1.0}}, {"trials", 6}, {"strings", {{"passkeys", "1"}, {"passkey_words", "2"}}}};
+const Json kSet = {{"name", "small"}, {"lengths", {128, 160}}, {"depths", {0.0, 1.0}}, {"trials", 6}, {"strings", {{"passkeys", "1"}, {"passkey_words", "2"}}}};
 
 TEST(Serve, HelloComesFirstAndAnotherMajorEndsIt) {
   const Scratch scratch("serve");

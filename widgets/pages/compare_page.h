@@ -27,7 +27,6 @@ namespace flashmorph {
 class DifferenceMap;
 class PlanGrid;
 class RecallMap;
-class View;
 
 class ComparePage : public QWidget {
   Q_OBJECT
@@ -52,9 +51,6 @@ class ComparePage : public QWidget {
  public slots:
   void refresh();
   void swapCurrent();  ///< W: the current slot with the reference
-
- signals:
-  void exportRequested(View* view);
 
  protected:
   void keyPressEvent(QKeyEvent* event) override;

@@ -12,6 +12,7 @@
 #include <QVBoxLayout>
 
 #include "widgets/pages/compare_page.h"
+#include "widgets/pages/view_export.h"
 #include "widgets/views/difference_map.h"
 #include "widgets/views/plan_grid.h"
 #include "widgets/views/recall_map.h"
@@ -98,7 +99,7 @@ void ComparePage::build(Selection* selection) {
   layout->addWidget(m_warning);
   layout->addWidget(split, 1);
 
-  connect(m_grid, &View::exportRequested, this, &ComparePage::exportRequested);
+  connect(m_grid, &View::exportRequested, this, [this](View* chosen) { askAndExport(*chosen, this); });
   connect(m_differenceButton, &QPushButton::toggled, this, &ComparePage::setDifference);
   connect(m_swap, &QPushButton::clicked, this, &ComparePage::swapCurrent);
   connect(m_referenceBox, &QComboBox::currentIndexChanged, this, &ComparePage::setReference);
@@ -159,7 +160,7 @@ void ComparePage::buildCard(int slot, Selection* selection) {
   for (View* view : std::initializer_list<View*>{card.map, card.difference}) {
     view->setSelection(selection);
     view->installEventFilter(this);
-    connect(view, &View::exportRequested, this, &ComparePage::exportRequested);
+    connect(view, &View::exportRequested, this, [this](View* chosen) { askAndExport(*chosen, this); });
   }
   card.badge->installEventFilter(this);
   card.note->installEventFilter(this);

@@ -19,6 +19,7 @@
 
 #include "widgets/format/format.h"
 #include "widgets/pages/run_values.h"
+#include "widgets/pages/view_export.h"
 #include "widgets/views/curve_chart.h"
 #include "widgets/views/gate_lines.h"
 #include "widgets/views/gate_rows.h"
@@ -110,7 +111,7 @@ GatesPage::GatesPage(EngineClient*, RunStore* store, Workspace* workspace, Selec
 
   for (View* view : std::initializer_list<View*>{m_rows, m_lines, m_charts[0], m_charts[1], m_charts[2], m_charts[3]}) {
     view->setSelection(selection);
-    connect(view, &View::exportRequested, this, &GatesPage::exportRequested);
+    connect(view, &View::exportRequested, this, [this](View* chosen) { askAndExport(*chosen, this); });
   }
   m_due.setSingleShot(true);
   m_due.setInterval(100);  // at most ten paints a second
@@ -202,30 +203,30 @@ void GatesPage::refresh() {
   if (run->live) title += tr(", running");
   m_title->setText(title);
 
-  GateRowsData data;
-  data.series = series;
-  data.range = m_range;
-  data.now = layerValues(run->record, *series);
+  GateRowsData rowData;
+  rowData.series = series;
+  rowData.range = m_range;
+  rowData.now = layerValues(run->record, *series);
   const GateScore score = run->score();
-  data.score = score.score;
+  rowData.score = score.score;
   const auto L = static_cast<size_t>(run->layers());
   const bool scored = score.score.size() == L && L > 0;
   int budget = m_workspace->budget(run->uuid);
   if (budget < 0) budget = startBudget(run->record);
   GateLinesData lines;
   if (scored) {
-    data.locks = m_workspace->locks(run->uuid, run->layers());
-    const BudgetSolution solution = solve_budget(score.score, score.tie_break, budget, data.locks, closeBand(run->record, score.score));
-    data.plan = solution.plan;
+    rowData.locks = m_workspace->locks(run->uuid, run->layers());
+    const BudgetSolution solution = solve_budget(score.score, score.tie_break, budget, rowData.locks, closeBand(run->record, score.score));
+    rowData.plan = solution.plan;
     budget = solution.budget;
     for (const int layer : {solution.last_kept, solution.first_dropped})
       if (layer >= 0) lines.cut.push_back(layer);
-    if (m_sort->currentIndex() == 1) data.order = rank_order(score.score, score.tie_break);
+    if (m_sort->currentIndex() == 1) rowData.order = rank_order(score.score, score.tie_break);
   } else if (m_sort->currentIndex() == 1) {
-    data.order = rank_order(data.now, {});  // align runs: largest loss or error on top
+    rowData.order = rank_order(rowData.now, {});  // align runs: largest loss or error on top
   }
   m_sort->setEnabled(true);
-  m_rows->setData(std::move(data));
+  m_rows->setData(std::move(rowData));
   lines.series = series;
   lines.range = m_range;
   m_lines->setData(std::move(lines));
@@ -251,6 +252,7 @@ void GatesPage::keyPressEvent(QKeyEvent* event) {
     setFollowing(!m_following);
     return;
   }
+  if (event->key() == Qt::Key_E && event->modifiers() == Qt::ControlModifier) return askAndExport(*m_rows, this);
   QWidget::keyPressEvent(event);
 }
 

@@ -24,7 +24,6 @@ namespace flashmorph {
 class CurveChart;
 class GateLines;
 class GateRows;
-class View;
 
 class GatesPage : public QWidget {
   Q_OBJECT
@@ -44,7 +43,6 @@ class GatesPage : public QWidget {
 
  signals:
   void trainRequested();               ///< the empty page's button
-  void exportRequested(View* view);
 
  protected:
   void keyPressEvent(QKeyEvent* event) override;

@@ -19,6 +19,7 @@
 #include "core/run/error.h"
 #include "widgets/format/format.h"
 #include "widgets/pages/run_values.h"
+#include "widgets/pages/view_export.h"
 #include "widgets/views/budget_slider.h"
 #include "widgets/views/gate_bars.h"
 #include "widgets/views/plan_strip.h"
@@ -348,6 +349,7 @@ void SelectPage::keyPressEvent(QKeyEvent* event) {
       case Qt::Key_U: return lockSelected(QChar(event->key()));
       default: break;
     }
+  if (event->key() == Qt::Key_E && event->modifiers() == Qt::ControlModifier) return askAndExport(*m_map, this);
   QWidget::keyPressEvent(event);
 }
 

@@ -32,7 +32,6 @@ class GateBars;
 class PlanStrip;
 class RecallMap;
 class TruthTable;
-class View;
 
 class SelectPage : public QWidget {
   Q_OBJECT
@@ -61,7 +60,6 @@ class SelectPage : public QWidget {
  signals:
   void compareRequested();             ///< a slot was filled: show Compare
   void demoRequested();
-  void exportRequested(View* view);
 
  protected:
   void keyPressEvent(QKeyEvent* event) override;

@@ -11,6 +11,7 @@
 #include <QVBoxLayout>
 
 #include "widgets/pages/select_page.h"
+#include "widgets/pages/view_export.h"
 #include "widgets/views/budget_slider.h"
 #include "widgets/views/gate_bars.h"
 #include "widgets/views/plan_strip.h"
@@ -157,7 +158,7 @@ void SelectPage::build(Selection* selection) {
 
   for (View* view : std::initializer_list<View*>{m_bars, m_strip, m_map}) {
     view->setSelection(selection);
-    connect(view, &View::exportRequested, this, &SelectPage::exportRequested);
+    connect(view, &View::exportRequested, this, [this](View* chosen) { askAndExport(*chosen, this); });
   }
   connect(m_bars, &LayerView::lockPressed, this, &SelectPage::lockSelected);
   connect(m_strip, &LayerView::lockPressed, this, &SelectPage::lockSelected);

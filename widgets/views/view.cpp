@@ -134,6 +134,10 @@ void View::keyPressEvent(QKeyEvent* event) {
     QApplication::clipboard()->setText(copyText());
     return;
   }
+  if (event->key() == Qt::Key_E && event->modifiers() == Qt::ControlModifier) {
+    emit exportRequested(this);
+    return;
+  }
   QWidget::keyPressEvent(event);
 }
 

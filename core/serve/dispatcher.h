@@ -52,7 +52,8 @@ class Dispatcher {
     Where where;
     MethodBody body;
   };
-  void do_it(int64_t id, const std::string& method, const MethodBody& body, const nlohmann::json& params);
+  void do_it(int64_t id, const std::string& method, const MethodBody& body,
+             const nlohmann::json& params);
 
   Outbox& outbox_;
   Clerk& clerk_;

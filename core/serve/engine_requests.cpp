@@ -26,7 +26,9 @@ Json hello_result(const Engine& engine) {
   Json features = {"pause", "slots", "preflight"}, devices = Json::array(), names = Json::array();
   if (cuda.available) features.push_back("cuda");
   for (const kernels::CudaDevice& device : cuda.devices)
-    devices.push_back({{"id", fmt::format("cuda:{}", device.index)}, {"name", device.name}, {"total_bytes", device.memory_bytes}});
+    devices.push_back({{"id", fmt::format("cuda:{}", device.index)},
+                       {"name", device.name},
+                       {"total_bytes", device.memory_bytes}});
   devices.push_back({{"id", "cpu"}, {"name", "CPU"}, {"total_bytes", machine_bytes()}});
   for (const Stage& stage : stages()) names.push_back(stage.name);
   for (const char* name : {"eval", "export"}) names.push_back(name);
@@ -55,9 +57,12 @@ Json inspect(const std::string& model) {
   const auto L = static_cast<int>(c.layers);
   Json targets = Json::array();
   for (const ExportTarget target : export_targets())
-    targets.push_back({{"name", to_string(target)},
-                       {"state", target == ExportTarget::plan ? "ok" : "warning"},
-                       {"reason", target == ExportTarget::plan ? "" : "depends on plan and branches: preflight of export tells"}});
+    targets.push_back(
+        {{"name", to_string(target)},
+         {"state", target == ExportTarget::plan ? "ok" : "warning"},
+         {"reason", target == ExportTarget::plan
+                        ? ""
+                        : "depends on plan and branches: preflight of export tells"}});
   return {{"name", c.name},
           {"family", c.family},
           {"layers", c.layers},
@@ -78,7 +83,10 @@ Json inspect(const std::string& model) {
           {"weights_bytes", {{"float32", 4 * weights}, {"bfloat16", 2 * weights}}},
           {"kv_bytes_per_token", 4 * c.layers * c.kv_heads * c.head_dim},
           {"tokens", tokenizer.vocab_size()},
-          {"budgets", {{"6:1", budget_of_ratio(L, 6)}, {"3:1", budget_of_ratio(L, 3)}, {"1:1", budget_of_ratio(L, 1)}}},
+          {"budgets",
+           {{"6:1", budget_of_ratio(L, 6)},
+            {"3:1", budget_of_ratio(L, 3)},
+            {"1:1", budget_of_ratio(L, 1)}}},
           {"unsupported", Json::array()},
           {"targets", targets}};
 }
@@ -88,7 +96,8 @@ void load_model(Engine& engine, const Json& params, const Responder& later) {
     RunConfig config;
     config.threads = params.value("threads", int64_t{0});
     use_threads(config);
-    engine.model.load(params["model"], params.value("device", "auto"), params.value("dtype", "auto"));
+    engine.model.load(params["model"], params.value("device", "auto"),
+                      params.value("dtype", "auto"));
     if (const std::string aligned = params.value("aligned", ""); !aligned.empty()) {
       config.runs = engine.shelf.folder().string();
       engine.model.use_branches(find_branches(config, engine.shelf.path_or_word(aligned)));
@@ -102,22 +111,28 @@ void load_model(Engine& engine, const Json& params, const Responder& later) {
 }  // namespace
 
 void add_engine_methods(Dispatcher& dispatcher, Engine& engine, std::function<void(int)> leave) {
-  dispatcher.add("hello", Where::control, [&, leave](const Json& params, const Responder& later) -> Reply {
-    const Json& asked = params["protocol"];
-    if (asked.size() != 2 || !asked[0].is_number_integer() || !asked[1].is_number_integer())
-      throw Error("protocol", ErrorCode::bad_request, "hello: protocol: expected [major, minor]");
-    if (asked[0] != kProtocolMajor) {
-      later.fail(Error("protocol", ErrorCode::protocol,
-                       fmt::format("the client speaks protocol {}.{}, this engine {}.{}", asked[0].dump(), asked[1].dump(),
-                                   kProtocolMajor, kProtocolMinor),
-                       "use a workbench and an engine of the same release"));
-      return {{}, [leave] { leave(2); }, true};
-    }
-    if (dispatcher.greeted()) throw Error("protocol", ErrorCode::invalid_request, "hello was said before");
-    dispatcher.greet();
-    return {hello_result(engine)};
+  dispatcher.add(
+      "hello", Where::control, [&, leave](const Json& params, const Responder& later) -> Reply {
+        const Json& asked = params["protocol"];
+        if (asked.size() != 2 || !asked[0].is_number_integer() || !asked[1].is_number_integer())
+          throw Error("protocol", ErrorCode::bad_request,
+                      "hello: protocol: expected [major, minor]");
+        if (asked[0] != kProtocolMajor) {
+          later.fail(
+              Error("protocol", ErrorCode::protocol,
+                    fmt::format("the client speaks protocol {}.{}, this engine {}.{}",
+                                asked[0].dump(), asked[1].dump(), kProtocolMajor, kProtocolMinor),
+                    "use a workbench and an engine of the same release"));
+          return {{}, [leave] { leave(2); }, true};
+        }
+        if (dispatcher.greeted())
+          throw Error("protocol", ErrorCode::invalid_request, "hello was said before");
+        dispatcher.greet();
+        return {hello_result(engine)};
+      });
+  dispatcher.add("shutdown", Where::control, [leave](const Json&, const Responder&) -> Reply {
+    return {Json::object(), [leave] { leave(0); }};
   });
-  dispatcher.add("shutdown", Where::control, [leave](const Json&, const Responder&) -> Reply { return {Json::object(), [leave] { leave(0); }}; });
   dispatcher.add("engine.status", Where::control, [&](const Json&, const Responder&) -> Reply {
     const WorkerPulse::Reading pulse = engine.pulse.read();
     Json result{{"t_s", engine.seconds()},
@@ -135,13 +150,19 @@ void add_engine_methods(Dispatcher& dispatcher, Engine& engine, std::function<vo
 }
 
 void add_model_methods(Dispatcher& dispatcher, Engine& engine) {
-  dispatcher.add("model.inspect", Where::clerk, [](const Json& params, const Responder&) -> Reply { return {inspect(params["model"])}; });
-  dispatcher.add("model.load", Where::clerk, [&](const Json& params, const Responder& later) -> Reply {
-    engine.queue.add_chore("loading a model", [&engine, params, later] { load_model(engine, params, later); });
-    return {{}, {}, true};
+  dispatcher.add("model.inspect", Where::clerk, [](const Json& params, const Responder&) -> Reply {
+    return {inspect(params["model"])};
   });
+  dispatcher.add(
+      "model.load", Where::clerk, [&](const Json& params, const Responder& later) -> Reply {
+        engine.queue.add_chore("loading a model",
+                               [&engine, params, later] { load_model(engine, params, later); });
+        return {{}, {}, true};
+      });
   dispatcher.add("model.unload", Where::clerk, [&](const Json&, const Responder& later) -> Reply {
-    engine.queue.add_chore("unloading the model", [&engine, later] { later.ok({{"freed_bytes", engine.model.unload()}}); });
+    engine.queue.add_chore("unloading the model", [&engine, later] {
+      later.ok({{"freed_bytes", engine.model.unload()}});
+    });
     return {{}, {}, true};
   });
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// An evaluation from request to work: which run keeps it, which plans it covers, what of it is known.
+// An evaluation from request to work: which run keeps it, which plans it covers, what of it is
+// known.
 #pragma once
 
 #include <filesystem>
@@ -36,7 +37,7 @@ WorkEnd run_evaluation(Engine& engine, const EvalPlan& plan, const JobTurn& turn
 
 /// Seconds for so many tokens: measured in this session, recorded in the run, or guessed from the
 /// size of the model.
-std::optional<double> eval_seconds(const Engine& engine, const std::string& model, const RunRecord& home,
-                                   double tokens, std::string& from);
+std::optional<double> eval_seconds(const Engine& engine, const std::string& model,
+                                   const RunRecord& home, double tokens, std::string& from);
 
 }  // namespace flashmorph

@@ -19,7 +19,8 @@ Error of_text(const std::string& what, const std::string& stage) {
   if (says("CUDA error") || says("CUDA driver error") || says("device-side assert"))
     return {stage, ErrorCode::device_lost, "the device does not answer: " + text,
             "unload the model, or restart the engine"};
-  return {stage, ErrorCode::internal, text, "please report this sentence together with the command"};
+  return {stage, ErrorCode::internal, text,
+          "please report this sentence together with the command"};
 }
 
 }  // namespace

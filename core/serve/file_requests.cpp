@@ -31,23 +31,30 @@ fs::path inside(const fs::path& run, const std::string& relative) {
   const fs::path base = fs::weakly_canonical(run, failure);
   const fs::path path = fs::weakly_canonical(base / wanted, failure);
   const auto [end, rest] = std::mismatch(base.begin(), base.end(), path.begin(), path.end());
-  if (failure || wanted.is_absolute() || relative.find('\0') != std::string::npos || end != base.end())
-    throw Error("file", ErrorCode::not_found, fmt::format("{} is not inside the run", quote(relative)), "give a path relative to the run folder");
+  if (failure || wanted.is_absolute() || relative.find('\0') != std::string::npos ||
+      end != base.end())
+    throw Error("file", ErrorCode::not_found,
+                fmt::format("{} is not inside the run", quote(relative)),
+                "give a path relative to the run folder");
   return path;
 }
 
 std::string tag_of(const struct stat& status) {
-  return fmt::format("{:x}-{:x}-{:x}", status.st_ino, status.st_size,
-                     static_cast<int64_t>(status.st_mtim.tv_sec) * 1000000000 + status.st_mtim.tv_nsec);
+  return fmt::format(
+      "{:x}-{:x}-{:x}", status.st_ino, status.st_size,
+      static_cast<int64_t>(status.st_mtim.tv_sec) * 1000000000 + status.st_mtim.tv_nsec);
 }
 
 Json list(const fs::path& run, const std::string& under) {
   const fs::path base = fs::weakly_canonical(run), start = inside(run, under.empty() ? "." : under);
-  if (!fs::is_directory(start)) throw Error("file", ErrorCode::not_found, fmt::format("the run has no folder {}", quote(under)));
+  if (!fs::is_directory(start))
+    throw Error("file", ErrorCode::not_found,
+                fmt::format("the run has no folder {}", quote(under)));
   std::vector<std::pair<std::string, Json>> files;
   bool truncated = false;
   std::error_code failure;
-  for (auto it = fs::recursive_directory_iterator(start, failure); it != fs::recursive_directory_iterator(); it.increment(failure)) {
+  for (auto it = fs::recursive_directory_iterator(start, failure);
+       it != fs::recursive_directory_iterator(); it.increment(failure)) {
     if (failure) break;
     struct stat status {};
     if (lstat(it->path().c_str(), &status) != 0 || !S_ISREG(status.st_mode)) continue;
@@ -56,9 +63,13 @@ Json list(const fs::path& run, const std::string& under) {
       break;
     }
     const std::string path = it->path().lexically_relative(base).string();
-    files.emplace_back(path, Json{{"path", path}, {"bytes", status.st_size}, {"modified_s", status.st_mtim.tv_sec}, {"tag", tag_of(status)}});
+    files.emplace_back(path, Json{{"path", path},
+                                  {"bytes", status.st_size},
+                                  {"modified_s", status.st_mtim.tv_sec},
+                                  {"tag", tag_of(status)}});
   }
-  std::sort(files.begin(), files.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+  std::sort(files.begin(), files.end(),
+            [](const auto& a, const auto& b) { return a.first < b.first; });
   Json all = Json::array();
   for (auto& [path, json] : files) all.push_back(std::move(json));
   return {{"files", all}, {"truncated", truncated}};
@@ -67,8 +78,11 @@ Json list(const fs::path& run, const std::string& under) {
 Json read_piece(const fs::path& run, const Json& params) {
   const std::string name = params["path"];
   const int64_t offset = params.value("offset", int64_t{0}), wanted = params.value("bytes", kPiece);
-  if (offset < 0) throw Error("file", ErrorCode::bad_request, "file.read: offset: expected 0 or more");
-  if (wanted < 1 || wanted > kPiece) throw Error("file", ErrorCode::bad_request, fmt::format("file.read: bytes: expected 1 to {}", kPiece));
+  if (offset < 0)
+    throw Error("file", ErrorCode::bad_request, "file.read: offset: expected 0 or more");
+  if (wanted < 1 || wanted > kPiece)
+    throw Error("file", ErrorCode::bad_request,
+                fmt::format("file.read: bytes: expected 1 to {}", kPiece));
   const fs::path path = inside(run, name);
   const int file = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
   if (file < 0) refuse_file_operation("cannot read", path, errno);
@@ -82,9 +96,16 @@ Json read_piece(const fs::path& run, const Json& params) {
   if (count < 0) refuse_file_operation("cannot read", path, number);
   const std::string tag = tag_of(status);
   if (const std::string before = params.value("tag", ""); !before.empty() && before != tag)
-    throw Error("file", ErrorCode::bad_file, fmt::format("{} has changed while it was being read", quote(name)), "read it again from its first byte");
+    throw Error("file", ErrorCode::bad_file,
+                fmt::format("{} has changed while it was being read", quote(name)),
+                "read it again from its first byte");
   bytes.resize(static_cast<size_t>(count));
-  return {{"data", base64(bytes)}, {"offset", offset}, {"bytes", count}, {"total_bytes", status.st_size}, {"end", offset + count >= status.st_size}, {"tag", tag}};
+  return {{"data", base64(bytes)},
+          {"offset", offset},
+          {"bytes", count},
+          {"total_bytes", status.st_size},
+          {"end", offset + count >= status.st_size},
+          {"tag", tag}};
 }
 
 }  // namespace

@@ -261,9 +261,8 @@ void JobQueue::forget_old() {
 std::optional<JobQueue::Task> JobQueue::take() {
   std::unique_lock guard(mutex_);
   Entry* entry = nullptr;
-  changed_.wait(guard, [&] {
-    return !chores_.empty() || stopping_ || (entry = next_runnable()) != nullptr;
-  });
+  changed_.wait(
+      guard, [&] { return !chores_.empty() || stopping_ || (entry = next_runnable()) != nullptr; });
   if (!chores_.empty()) {
     Task task;
     task.chore = std::move(chores_.front());
@@ -301,8 +300,8 @@ void JobQueue::done(JobId id, WorkEnd how, std::optional<Error> error, int64_t f
   running_ = {};
   const bool stopped = error ? error->code() == ErrorCode::stopped : how == WorkEnd::stopped;
   if (error && !stopped) {
-    status.error = JobError{static_cast<int>(error->code()), error->stage(), error->message(),
-                            error->hint()};
+    status.error =
+        JobError{static_cast<int>(error->code()), error->stage(), error->message(), error->hint()};
     status.freed_bytes = freed_bytes;
     end(entry, "failed");
   } else if (!stopped) {

@@ -27,8 +27,9 @@ struct JobTurn {
   JobId id;
   StopFlag stop;
   std::function<StopCause()> cause;
-  std::function<bool()> after_checkpoint;  ///< a cancelled training may go on to its next checkpoint
-  bool again = false;  ///< it was paused before: go on where it stopped
+  std::function<bool()>
+      after_checkpoint;  ///< a cancelled training may go on to its next checkpoint
+  bool again = false;    ///< it was paused before: go on where it stopped
 };
 
 /// How work ended that threw nothing.
@@ -70,8 +71,8 @@ class JobQueue {
   void add(JobSpec spec);
   /// The state after it, as "cancelling". Throws Error(not_found).
   std::string cancel(JobId id, bool after_checkpoint);
-  /// Whether the state will change later. Throws Error(not_found), Error(bad_request) for a job that
-  /// cannot be paused.
+  /// Whether the state will change later. Throws Error(not_found), Error(bad_request) for a job
+  /// that cannot be paused.
   bool pause(JobId id, std::string& state);
   std::string resume(JobId id);
   std::vector<JobStatus> list() const;

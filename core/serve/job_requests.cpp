@@ -16,14 +16,16 @@ JobId job_of(const Json& params) {
   const std::string text = params["job"];
   const auto id = JobId::parse(text);
   if (!id)
-    throw Error("serve", ErrorCode::not_found, fmt::format("there is no job {}", quote(text)), "jobs are named as j12");
+    throw Error("serve", ErrorCode::not_found, fmt::format("there is no job {}", quote(text)),
+                "jobs are named as j12");
   return *id;
 }
 
 Json json_of(const JobStatus& status, const std::optional<JobProgressEvent>& progress) {
   const JobSpec& spec = status.spec;
-  Json json{{"job", spec.id.to_string()}, {"kind", spec.kind}, {"run", spec.run},       {"name", spec.name},
-            {"state", status.state},      {"reason", status.reason}, {"command", spec.command}};
+  Json json{{"job", spec.id.to_string()}, {"kind", spec.kind},     {"run", spec.run},
+            {"name", spec.name},          {"state", status.state}, {"reason", status.reason},
+            {"command", spec.command}};
   if (!spec.slot.empty()) json["slot"] = spec.slot;
   if (!spec.set.empty()) json["set"] = spec.set;
   if (!spec.plan.empty()) json["plan"] = spec.plan;
@@ -32,7 +34,8 @@ Json json_of(const JobStatus& status, const std::optional<JobProgressEvent>& pro
     json["error"] = {{"code", status.error->code},
                      {"message", status.error->message},
                      {"data", {{"stage", status.error->stage}, {"hint", status.error->hint}}}};
-  if (progress) json.update({{"done", progress->done}, {"total", progress->total}, {"what", progress->what}});
+  if (progress)
+    json.update({{"done", progress->done}, {"total", progress->total}, {"what", progress->what}});
   return json;
 }
 
@@ -48,7 +51,9 @@ void add_job_methods(Dispatcher& dispatcher, Engine& engine) {
   dispatcher.add("job.cancel", Where::control, [&](const Json& params, const Responder&) -> Reply {
     const std::string mode = params.value("mode", "now");
     if (mode != "now" && mode != "after_checkpoint")
-      throw Error("serve", ErrorCode::bad_request, fmt::format("job.cancel: mode: expected now or after_checkpoint, got {}", quote(mode)));
+      throw Error(
+          "serve", ErrorCode::bad_request,
+          fmt::format("job.cancel: mode: expected now or after_checkpoint, got {}", quote(mode)));
     return {{{"state", engine.queue.cancel(job_of(params), mode == "after_checkpoint")}}};
   });
   dispatcher.add("job.pause", Where::control, [&](const Json& params, const Responder&) -> Reply {

@@ -40,7 +40,8 @@ void close_failed(Engine& engine, const Job& job, const Error& error) {
     JobStateEvent event;
     event.job = job.id;
     event.state = "failed";
-    event.error = JobError{static_cast<int>(error.code()), error.stage(), error.message(), error.hint()};
+    event.error =
+        JobError{static_cast<int>(error.code()), error.stage(), error.message(), error.hint()};
     job.recorder.append(event);
     engine.shelf.close_recorder(job.recorder.folder().path, "failed");
   } catch (const std::exception&) {
@@ -51,7 +52,8 @@ void close_failed(Engine& engine, const Job& job, const Error& error) {
 }  // namespace
 
 std::string state_when_stopped(StopCause cause, bool resumable) {
-  if (cause == StopCause::cancelled || cause == StopCause::superseded || !resumable) return "cancelled";
+  if (cause == StopCause::cancelled || cause == StopCause::superseded || !resumable)
+    return "cancelled";
   return "paused";
 }
 
@@ -86,9 +88,16 @@ WorkEnd run_stage(Engine& engine, const StagePlan& plan, const JobTurn& turn) {
   if (stage.needs_branches) engine.model.use_branches(plan.branches);
   RunInHand run = open_run_of(session, plan, turn.again);
   const fs::path folder = run.folder.path;
-  const std::shared_ptr<Recorder> recorder = engine.shelf.open_recorder(run.folder, std::move(run.record));
+  const std::shared_ptr<Recorder> recorder =
+      engine.shelf.open_recorder(run.folder, std::move(run.record));
   ProgressMeter meter(turn.id.to_string());
-  const Job job{session, config, *recorder, turn.stop, listener_for(engine, turn, meter), turn.id.to_string(), plan.command,
+  const Job job{session,
+                config,
+                *recorder,
+                turn.stop,
+                listener_for(engine, turn, meter),
+                turn.id.to_string(),
+                plan.command,
                 [&turn] {
                   // "Now" leaves within 2 s and loses the steps since the last checkpoint.
                   if (turn.cause() != StopCause::cancelled) return StopWish::save;
@@ -99,14 +108,16 @@ WorkEnd run_stage(Engine& engine, const StagePlan& plan, const JobTurn& turn) {
     engine.rates.note(config.model, stage.name, meter.tokens_per_s());
     const bool finished = end == WorkEnd::finished;
     engine.shelf.close_recorder(
-        folder, finished ? "finished" : state_when_stopped(turn.cause(), stage.why_not_pausable.empty()));
+        folder,
+        finished ? "finished" : state_when_stopped(turn.cause(), stage.why_not_pausable.empty()));
     if (finished && stage.makes_branches)
       engine.model.branches_are(RunFolder{folder}.checkpoints() / "branches.safetensors");
     return end;
   } catch (...) {
     const Error error = error_of(std::current_exception(), stage.name);
     if (error.code() == ErrorCode::stopped)
-      engine.shelf.close_recorder(folder, state_when_stopped(turn.cause(), stage.why_not_pausable.empty()));
+      engine.shelf.close_recorder(folder,
+                                  state_when_stopped(turn.cause(), stage.why_not_pausable.empty()));
     else
       close_failed(engine, job, error);
     throw;

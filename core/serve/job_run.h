@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// One turn of a job on the worker: model, branches, run folder, recorder, and the right state of the
-// run whatever happens.
+// One turn of a job on the worker: model, branches, run folder, recorder, and the right state of
+// the run whatever happens.
 #pragma once
 
 #include <filesystem>
@@ -18,7 +18,7 @@ namespace flashmorph {
 struct StagePlan {
   const Stage* stage = nullptr;
   RunConfig config;
-  std::filesystem::path run;       ///< its folder, there or reserved
+  std::filesystem::path run;  ///< its folder, there or reserved
   std::string handle, command;
   bool fresh = true;               ///< nothing is there yet, or an empty run of run.create
   std::filesystem::path branches;  ///< file; empty: none

@@ -43,7 +43,8 @@ int64_t machine_bytes() { return memory_line("MemTotal:"); }
 std::optional<DeviceMemory> device_memory(at::Device device) {
   c10::DeviceAllocator* allocator = allocator_of(device);
   if (!allocator) return std::nullopt;
-  const auto [free_bytes, total] = allocator->getMemoryInfo(std::max<at::DeviceIndex>(device.index(), 0));
+  const auto [free_bytes, total] =
+      allocator->getMemoryInfo(std::max<at::DeviceIndex>(device.index(), 0));
   return DeviceMemory{static_cast<int64_t>(total - free_bytes), static_cast<int64_t>(total)};
 }
 

@@ -13,7 +13,8 @@ namespace flashmorph {
 /// One parameter or one field of an answer.
 struct MethodField {
   std::string name;
-  std::string type;  ///< text, integer, number, boolean, list, object, any; "?" behind: may be absent
+  std::string
+      type;  ///< text, integer, number, boolean, list, object, any; "?" behind: may be absent
   std::string what;  ///< meaning and unit
 };
 

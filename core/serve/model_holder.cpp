@@ -34,8 +34,8 @@ int64_t weight_count(const ModelConfig& config) {
 
 nlohmann::json ModelInfo::to_json() const {
   if (state != "loaded") return {{"state", state}, {"model", path}};
-  return {{"state", state},   {"model", path},   {"name", name},   {"layers", layers},
-          {"device", device}, {"dtype", dtype},  {"bytes", bytes}, {"quantization", quantization},
+  return {{"state", state},      {"model", path},  {"name", name},   {"layers", layers},
+          {"device", device},    {"dtype", dtype}, {"bytes", bytes}, {"quantization", quantization},
           {"branches", branches}};
 }
 
@@ -107,11 +107,7 @@ void ModelHolder::use_branches(const fs::path& file) {
   branches_are(file);
 }
 
-void ModelHolder::forget_branches() {
-  branches_key_.clear();
-  const std::lock_guard guard(mutex_);
-  info_.branches.clear();
-}
+void ModelHolder::forget_branches() { branches_key_.clear(); }
 
 void ModelHolder::branches_are(const fs::path& file) {
   branches_key_ = key_of(file);

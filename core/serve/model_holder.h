@@ -20,7 +20,8 @@ namespace flashmorph {
 struct ModelInfo {
   std::string state = "unloaded";  ///< unloaded, loading, loaded
   std::string path, name, device, dtype, quantization;
-  std::string branches;  ///< file they came from, empty: none or untrained ones
+  std::string
+      branches;  ///< newest file of aligned branches, which starts fall back on; may be empty
   int layers = 0;
   int64_t bytes = 0;  ///< of the weights in memory
 
@@ -40,7 +41,7 @@ class ModelHolder {
   Session& load(const std::string& model, const std::string& device, const std::string& dtype);
   /// Branches of a branches.safetensors, read again only if path or file have changed.
   void use_branches(const std::filesystem::path& file);
-  /// The session's branches are no longer those of a file.
+  /// The session's branches are no longer those of a file: the next use_branches reads it again.
   void forget_branches();
   /// They are those of this file now: a job has trained and saved them.
   void branches_are(const std::filesystem::path& file);

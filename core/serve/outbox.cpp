@@ -45,7 +45,8 @@ void Outbox::tell(const Event& event) {
   if (!is_step_rows(event)) {
     // What is said after rows is read after them.
     if (!std::holds_alternative<HeartbeatEvent>(event) &&
-        !std::holds_alternative<JobProgressEvent>(event) && !std::holds_alternative<LogEvent>(event))
+        !std::holds_alternative<JobProgressEvent>(event) &&
+        !std::holds_alternative<LogEvent>(event))
       flush_rows();
     push_event(event);
     return;
@@ -111,8 +112,7 @@ void Outbox::flush_rows() {
     every_ = std::min(every_ * 2, kMostThinned);
   else if (bytes_ < limits_.soft_bytes / 4)
     every_ = 1;
-  if (every_ != before)
-    push_event(ThinnedEvent{method_of(rows), every_, first_step(rows)});
+  if (every_ != before) push_event(ThinnedEvent{method_of(rows), every_, first_step(rows)});
   if (every_ > 1) keep_every(rows, every_);
   if (row_count(rows) > 0) push_event(rows);
 }

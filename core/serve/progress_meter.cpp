@@ -25,8 +25,12 @@ std::optional<JobProgressEvent> ProgressMeter::update(const Progress& progress,
   const double elapsed = seconds(now - *first_at_);
   if (progress.tokens > first_tokens_ && elapsed > 0)
     tokens_per_s_ = static_cast<double>(progress.tokens - first_tokens_) / elapsed;
-  event_ = {job_, progress.what, progress.done, progress.total,
-            std::numeric_limits<double>::quiet_NaN(), tokens_per_s_};
+  event_ = {job_,
+            progress.what,
+            progress.done,
+            progress.total,
+            std::numeric_limits<double>::quiet_NaN(),
+            tokens_per_s_};
   if (progress.done - first_done_ >= kFirst) {
     if (work_left) {
       event_.eta_s = static_cast<double>(*work_left) / tokens_per_s_;
@@ -34,11 +38,13 @@ std::optional<JobProgressEvent> ProgressMeter::update(const Progress& progress,
       std::vector<double> sorted(durations_s_.begin(), durations_s_.end());
       std::nth_element(sorted.begin(), sorted.begin() + static_cast<long>(sorted.size() / 2),
                        sorted.end());
-      event_.eta_s = sorted[sorted.size() / 2] * static_cast<double>(progress.total - progress.done);
+      event_.eta_s =
+          sorted[sorted.size() / 2] * static_cast<double>(progress.total - progress.done);
     }
   }
   if (progress.done >= progress.total) event_.eta_s = 0;
-  if (told_at_ && now - *told_at_ < std::chrono::milliseconds(250) && progress.done < progress.total)
+  if (told_at_ && now - *told_at_ < std::chrono::milliseconds(250) &&
+      progress.done < progress.total)
     return std::nullopt;
   told_at_ = now;
   return event_;

@@ -10,7 +10,8 @@
 namespace flashmorph {
 
 /// hello, shutdown, engine.status. leave: asks the server to stop; the code is the program's.
-void add_engine_methods(Dispatcher& dispatcher, Engine& engine, std::function<void(int code)> leave);
+void add_engine_methods(Dispatcher& dispatcher, Engine& engine,
+                        std::function<void(int code)> leave);
 /// model.inspect, model.load, model.unload.
 void add_model_methods(Dispatcher& dispatcher, Engine& engine);
 /// run.*, plan.*, eval_set.*.

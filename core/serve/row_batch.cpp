@@ -70,7 +70,8 @@ bool is_step_rows(const Event& event) {
 int64_t row_count(const Event& event) {
   return std::visit(
       [](const auto& e) -> int64_t {
-        if constexpr (kIsRows<std::decay_t<decltype(e)>>) return static_cast<int64_t>(e.step.size());
+        if constexpr (kIsRows<std::decay_t<decltype(e)>>)
+          return static_cast<int64_t>(e.step.size());
         return 0;
       },
       event);
@@ -79,7 +80,8 @@ int64_t row_count(const Event& event) {
 int64_t first_step(const Event& event) {
   return std::visit(
       [](const auto& e) -> int64_t {
-        if constexpr (kIsRows<std::decay_t<decltype(e)>>) return e.step.empty() ? 0 : e.step.front();
+        if constexpr (kIsRows<std::decay_t<decltype(e)>>)
+          return e.step.empty() ? 0 : e.step.front();
         return 0;
       },
       event);

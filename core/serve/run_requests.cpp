@@ -23,31 +23,43 @@ std::vector<int> layers_of(const Json& params, const char* key) {
   std::vector<int> layers;
   if (!params.contains(key)) return layers;
   for (const Json& one : params[key]) {
-    if (!one.is_number_integer()) throw Error("run", ErrorCode::bad_request, fmt::format("plan.save: {}: expected layer numbers", key));
+    if (!one.is_number_integer())
+      throw Error("run", ErrorCode::bad_request,
+                  fmt::format("plan.save: {}: expected layer numbers", key));
     layers.push_back(one.get<int>());
   }
   return layers;
 }
 
 Json list_runs_of(Engine& engine, const Json& params) {
-  const fs::path folder = params.contains("runs") ? fs::path(params["runs"].get<std::string>()) : engine.shelf.folder();
-  const int64_t offset = params.value("offset", int64_t{0}), limit = params.value("limit", int64_t{200});
-  if (offset < 0 || limit < 1 || limit > 1000) throw Error("run", ErrorCode::bad_request, "run.list: expected offset >= 0 and limit from 1 to 1000");
+  const fs::path folder =
+      params.contains("runs") ? fs::path(params["runs"].get<std::string>()) : engine.shelf.folder();
+  const int64_t offset = params.value("offset", int64_t{0}),
+                limit = params.value("limit", int64_t{200});
+  if (offset < 0 || limit < 1 || limit > 1000)
+    throw Error("run", ErrorCode::bad_request,
+                "run.list: expected offset >= 0 and limit from 1 to 1000");
   const std::vector<std::string> names = list_runs(folder);
   Json runs = Json::array();
-  for (size_t i = static_cast<size_t>(offset); i < names.size() && runs.size() < static_cast<size_t>(limit); ++i)
+  for (size_t i = static_cast<size_t>(offset);
+       i < names.size() && runs.size() < static_cast<size_t>(limit); ++i)
     runs.push_back(run_summary(engine, folder / names[i], false));
   return {{"folder", folder.string()}, {"total", names.size()}, {"runs", runs}};
 }
 
 Json create(Engine& engine, const Json& params) {
   const std::string kind = params["kind"];
-  static const std::vector<std::string> kKinds = {"align", "gates", "select", "eval", "distill", "finetune"};
+  static const std::vector<std::string> kKinds = {"align", "gates",   "select",
+                                                  "eval",  "distill", "finetune"};
   if (std::find(kKinds.begin(), kKinds.end(), kind) == kKinds.end())
-    throw Error("run", ErrorCode::bad_request, fmt::format("run.create: kind: {} is none of align, gates, select, eval, distill, finetune", quote(kind)));
+    throw Error(
+        "run", ErrorCode::bad_request,
+        fmt::format("run.create: kind: {} is none of align, gates, select, eval, distill, finetune",
+                    quote(kind)));
   const ModelInfo loaded = engine.model.info();
   const std::string model = params.value("model", loaded.path);
-  if (model.empty()) throw Error("run", ErrorCode::no_model, "no model is loaded", "load one, or give model");
+  if (model.empty())
+    throw Error("run", ErrorCode::no_model, "no model is loaded", "load one, or give model");
   int layers = loaded.layers;
   std::string name = loaded.name;
   if (model != loaded.path || layers == 0) {
@@ -58,10 +70,12 @@ Json create(Engine& engine, const Json& params) {
   RunRecord record = new_run_record(kind, layers);
   record.config = {{"command", kind}, {"model", model}};
   record.model = {{"name", name}, {"layers", layers}};
-  if (params.contains("parent")) record.parent_uuid = engine.shelf.record(engine.shelf.find(params["parent"])).uuid;
+  if (params.contains("parent"))
+    record.parent_uuid = engine.shelf.record(engine.shelf.find(params["parent"])).uuid;
   const fs::path path = engine.shelf.reserve(params.value("name", kind));
   const RunFolder folder = create_run(path.parent_path(), path.filename().string(), record);
-  if (params.contains("title") || params.contains("notes")) write_notes(folder, {params.value("title", ""), params.value("notes", "")});
+  if (params.contains("title") || params.contains("notes"))
+    write_notes(folder, {params.value("title", ""), params.value("notes", "")});
   engine.shelf.handle_of(folder.path);
   return run_summary(engine, folder.path, false);
 }
@@ -70,7 +84,8 @@ Json create(Engine& engine, const Json& params) {
 Json open(Engine& engine, const Json& params) {
   const fs::path path = engine.shelf.find(params["run"]);
   OpenedRun opened = open_run(path);
-  const bool nobody = !engine.shelf.is_open(path) && !engine.queue.job_of_run(engine.shelf.known_handle(path));
+  const bool nobody =
+      !engine.shelf.is_open(path) && !engine.queue.job_of_run(engine.shelf.known_handle(path));
   const bool left = nobody && opened.record.state == "running";
   if (nobody && (opened.journal_rows > 0 || left)) {
     try {
@@ -96,7 +111,8 @@ Json annotate(Engine& engine, const Json& params) {
   notes.name = params.value("title", notes.name);
   notes.notes = params.value("notes", notes.notes);
   if (notes.name.size() > 1000 || notes.notes.size() > (1 << 20))
-    throw Error("run", ErrorCode::bad_request, "run.annotate: a title has at most 1000 bytes, notes 1 MiB");
+    throw Error("run", ErrorCode::bad_request,
+                "run.annotate: a title has at most 1000 bytes, notes 1 MiB");
   write_notes(folder, notes);
   return {{"title", notes.name}, {"notes", notes.notes}};
 }
@@ -104,18 +120,28 @@ Json annotate(Engine& engine, const Json& params) {
 Json save_plan(Engine& engine, const Json& params) {
   const fs::path run = engine.shelf.find(params["run"]);
   const LayerPlan plan = LayerPlan::parse(params["plan"].get<std::string>());
-  const std::string name = params.value("name", plan.to_string()).substr(0, 64), origin = params.value("origin", "hand").substr(0, 32);
-  const std::vector<int> full = layers_of(params, "lock_full"), linear = layers_of(params, "lock_linear");
+  const std::string name = params.value("name", plan.to_string()).substr(0, 64),
+                    origin = params.value("origin", "hand").substr(0, 32);
+  const std::vector<int> full = layers_of(params, "lock_full"),
+                         linear = layers_of(params, "lock_linear");
   Json result;
   engine.shelf.edit(run, [&](RunRecord& record) {
     if (plan.layers != record.layers)
-      throw Error("run", ErrorCode::plan_impossible, fmt::format("plan {} is for {} layers, the run's model has {}", plan.to_string(), plan.layers, record.layers));
+      throw Error("run", ErrorCode::plan_impossible,
+                  fmt::format("plan {} is for {} layers, the run's model has {}", plan.to_string(),
+                              plan.layers, record.layers));
     std::vector<Lock> locks;
-    if (!full.empty() || !linear.empty()) locks.assign(static_cast<size_t>(record.layers), Lock::free);
-    for (const auto& [list, lock] : {std::pair{&full, Lock::full}, std::pair{&linear, Lock::linear}})
+    if (!full.empty() || !linear.empty())
+      locks.assign(static_cast<size_t>(record.layers), Lock::free);
+    for (const auto& [list, lock] :
+         {std::pair{&full, Lock::full}, std::pair{&linear, Lock::linear}})
       for (const int layer : *list) {
-        if (layer < 0 || layer >= record.layers) throw Error("run", ErrorCode::bad_request, fmt::format("locked layer {} is outside 0..{}", layer, record.layers - 1));
-        if (plan.is_full(layer) != (lock == Lock::full)) throw Error("run", ErrorCode::plan_impossible, fmt::format("layer {} is locked against the plan", layer));
+        if (layer < 0 || layer >= record.layers)
+          throw Error("run", ErrorCode::bad_request,
+                      fmt::format("locked layer {} is outside 0..{}", layer, record.layers - 1));
+        if (plan.is_full(layer) != (lock == Lock::full))
+          throw Error("run", ErrorCode::plan_impossible,
+                      fmt::format("layer {} is locked against the plan", layer));
         locks[static_cast<size_t>(layer)] = lock;
       }
     const std::string id = record.keep_plan(plan, name, origin, locks);
@@ -123,7 +149,8 @@ Json save_plan(Engine& engine, const Json& params) {
       if (saved.id == id) {
         if (params.contains("name") || saved.name.empty()) saved.name = name;
         if (!locks.empty()) saved.locks = locks;
-        result = {{"id", id}, {"plan", plan.to_string()}, {"name", saved.name}, {"origin", saved.origin}};
+        result = {
+            {"id", id}, {"plan", plan.to_string()}, {"name", saved.name}, {"origin", saved.origin}};
       }
   });
   return result;
@@ -137,7 +164,12 @@ Json list_plans(Engine& engine, const Json& params) {
       if (plan.locks[i] == Lock::full) full.push_back(i);
       if (plan.locks[i] == Lock::linear) linear.push_back(i);
     }
-    plans.push_back({{"id", plan.id}, {"name", plan.name}, {"origin", plan.origin}, {"plan", plan.plan.to_string()}, {"lock_full", full}, {"lock_linear", linear}});
+    plans.push_back({{"id", plan.id},
+                     {"name", plan.name},
+                     {"origin", plan.origin},
+                     {"plan", plan.plan.to_string()},
+                     {"lock_full", full},
+                     {"lock_linear", linear}});
   }
   return {{"plans", plans}};
 }
@@ -171,9 +203,16 @@ Json list_sets(Engine& engine, const Json& params) {
         hits += cell.hits;
         if (cell.trials >= grid.trials) ++complete;
       }
-      evaluations.push_back({{"plan", plan ? plan->plan.to_string() : ""}, {"plan_id", evaluation.plan_id}, {"name", plan ? plan->name : ""},
-                             {"weights", evaluation.weights}, {"cells", grid.cells.size()}, {"complete", complete},
-                             {"trials", grid.trials_run()}, {"hits", hits}, {"score", grid.mean_score()}, {"nll", grid.mean_nll_nats()}});
+      evaluations.push_back({{"plan", plan ? plan->plan.to_string() : ""},
+                             {"plan_id", evaluation.plan_id},
+                             {"name", plan ? plan->name : ""},
+                             {"weights", evaluation.weights},
+                             {"cells", grid.cells.size()},
+                             {"complete", complete},
+                             {"trials", grid.trials_run()},
+                             {"hits", hits},
+                             {"score", grid.mean_score()},
+                             {"nll", grid.mean_nll_nats()}});
     }
     set["hash"] = one.set.hash();
     set["evaluations"] = evaluations;
@@ -186,7 +225,10 @@ Json list_sets(Engine& engine, const Json& params) {
 
 void add_run_methods(Dispatcher& dispatcher, Engine& engine) {
   const auto add = [&](const char* name, Json (*body)(Engine&, const Json&)) {
-    dispatcher.add(name, Where::clerk, [&engine, body](const Json& params, const Responder&) -> Reply { return {body(engine, params)}; });
+    dispatcher.add(name, Where::clerk,
+                   [&engine, body](const Json& params, const Responder&) -> Reply {
+                     return {body(engine, params)};
+                   });
   };
   add("run.list", list_runs_of);
   add("run.create", create);
@@ -199,7 +241,8 @@ void add_run_methods(Dispatcher& dispatcher, Engine& engine) {
   dispatcher.add("run.close", Where::clerk, [&](const Json& params, const Responder&) -> Reply {
     const std::string handle = engine.shelf.known_handle(engine.shelf.find(params["run"]));
     if (const auto job = engine.queue.job_of_run(handle); job && !handle.empty())
-      throw Error("run", ErrorCode::busy, fmt::format("job {} works on this run", job->to_string()), "wait for it or cancel it");
+      throw Error("run", ErrorCode::busy, fmt::format("job {} works on this run", job->to_string()),
+                  "wait for it or cancel it");
     engine.shelf.forget(params["run"]);
     return {};
   });

@@ -163,8 +163,10 @@ fs::path branches_of_run(const fs::path& run, const RunRecord& record, const fs:
   if (fs::is_regular_file(word, ignored)) return word;
   // Its folder of runs, the session's, and the folder this run lies in.
   const std::string its_own = record.config.value("runs", std::string());
-  for (const fs::path& candidate : {fs::path(word), fs::path(its_own) / word, runs / word, run.parent_path() / word})
-    if (const fs::path file = RunFolder{candidate}.checkpoints() / "branches.safetensors"; fs::exists(file, ignored))
+  for (const fs::path& candidate :
+       {fs::path(word), fs::path(its_own) / word, runs / word, run.parent_path() / word})
+    if (const fs::path file = RunFolder{candidate}.checkpoints() / "branches.safetensors";
+        fs::exists(file, ignored))
       return file;
   return {};
 }
@@ -175,7 +177,8 @@ fs::path weights_run(const fs::path& run, const RunRecord& record, const fs::pat
     return run;
   const fs::path maker = file.parent_path().parent_path();
   std::error_code ignored;
-  return fs::exists(RunFolder{maker}.run_file(), ignored) ? fs::weakly_canonical(maker, ignored) : run;
+  return fs::exists(RunFolder{maker}.run_file(), ignored) ? fs::weakly_canonical(maker, ignored)
+                                                          : run;
 }
 
 bool has_checkpoint(const RunFolder& folder, const std::string& kind) {

@@ -59,8 +59,8 @@ class RunShelf {
 
   const std::filesystem::path runs_;
   const std::function<void(const Event&)> on_event_;
-  mutable std::mutex mutex_;         // of the maps
-  mutable std::mutex writing_;       // of recorders coming, going and being asked; taken first
+  mutable std::mutex mutex_;    // of the maps
+  mutable std::mutex writing_;  // of recorders coming, going and being asked; taken first
   std::map<std::string, std::string> handles_, paths_;  // path to handle, and back
   std::set<std::string> reserved_;
   std::map<std::string, std::shared_ptr<Recorder>> recorders_;

@@ -15,7 +15,8 @@ double recall_of(const RunRecord& record, const SavedPlan& plan) {
   double found = RecallCell::kMissing;
   for (const SetEvaluations& set : record.evals)
     for (const Evaluation& one : set.evaluations)
-      if (one.plan_id == plan.id && (std::isnan(found) || one.weights == "distilled")) found = one.grid.mean_score();
+      if (one.plan_id == plan.id && (std::isnan(found) || one.weights == "distilled"))
+        found = one.grid.mean_score();
   return found;
 }
 
@@ -47,7 +48,9 @@ Json summary(Engine& engine, const fs::path& run, bool details) {
             {"last_step", record.rows() ? record.steps.step.back() : 0},
             {"checkpoint", has_checkpoint(folder, record.kind)},
             {"model", record.model.value("name", std::string())},
-            {"method", record.kind == "gates" ? "gates" : record.kind == "select" ? record.gates.score_method : ""},
+            {"method", record.kind == "gates"    ? "gates"
+                       : record.kind == "select" ? record.gates.score_method
+                                                 : ""},
             {"weights_run", keeper.filename().string()}};
   if (!handle.empty()) json["run"] = handle;
   if (const SavedPlan* plan = chosen_plan_of(record)) {
@@ -65,7 +68,8 @@ Json summary(Engine& engine, const fs::path& run, bool details) {
   if (details) {
     Json sets = Json::array();
     for (const SetEvaluations& set : record.evals) sets.push_back(set.set.name);
-    json.update({{"config", record.config}, {"provenance", record.provenance}, {"eval_sets", sets}});
+    json.update(
+        {{"config", record.config}, {"provenance", record.provenance}, {"eval_sets", sets}});
   }
   return json;
 }
@@ -76,7 +80,8 @@ const SavedPlan* chosen_plan_of(const RunRecord& record) {
   if (record.kind == "align") return nullptr;
   for (const SavedPlan& plan : record.plans)
     if (plan.origin == "budget" || plan.origin == record.gates.score_method) return &plan;
-  if ((record.kind == "distill" || record.kind == "finetune") && !record.plans.empty()) return &record.plans.front();
+  if ((record.kind == "distill" || record.kind == "finetune") && !record.plans.empty())
+    return &record.plans.front();
   return nullptr;
 }
 

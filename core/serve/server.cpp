@@ -38,7 +38,8 @@ void run_job(Engine& engine, JobQueue::Task& task) {
   std::thread sampler([&] {
     while (!done) {
       held = std::max(held.load(), held_bytes(engine.model.device()));
-      for (int i = 0; i < 10 && !done; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(20));
+      for (int i = 0; i < 10 && !done; ++i)
+        std::this_thread::sleep_for(std::chrono::milliseconds(20));
     }
   });
   WorkEnd end = WorkEnd::finished;
@@ -56,7 +57,8 @@ void run_job(Engine& engine, JobQueue::Task& task) {
   const int64_t freed = std::max<int64_t>(0, held - held_bytes(engine.model.device()));
   engine.pulse.end();
   if (error && error->code() == ErrorCode::device_lost) engine.model.unload();
-  engine.queue.done(task.turn.id, end, error, loaded_before > 0 || error || end == WorkEnd::stopped ? freed : 0);
+  engine.queue.done(task.turn.id, end, error,
+                    loaded_before > 0 || error || end == WorkEnd::stopped ? freed : 0);
 }
 
 void work(Engine& engine) {
@@ -87,7 +89,8 @@ void watch_gpu(Engine& engine, const std::atomic<bool>& over) {
   while (!over) {
     const auto memory = device_memory(engine.model.device());
     engine.gpu_used_bytes = memory ? memory->used_bytes : -1;
-    for (int i = 0; i < 10 && !over; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(100));
+    for (int i = 0; i < 10 && !over; ++i)
+      std::this_thread::sleep_for(std::chrono::milliseconds(100));
   }
 }
 
@@ -97,7 +100,8 @@ int take_stdout() {
   std::fflush(stdout);
   const int wire = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3);
   if (wire < 0 || dup2(STDERR_FILENO, STDOUT_FILENO) < 0)
-    throw Error("serve", ErrorCode::internal, std::string("stdout cannot be taken over: ") + std::strerror(errno));
+    throw Error("serve", ErrorCode::internal,
+                std::string("stdout cannot be taken over: ") + std::strerror(errno));
   return wire;
 }
 

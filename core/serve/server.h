@@ -25,8 +25,8 @@ struct ServeOptions {
 /// protocol.
 int serve(const ServeOptions& options, const StopFlag& stop);
 
-/// The descriptor of the wire: stdout is duplicated, and whatever prints to stdout from here on goes
-/// to stderr. Throws Error(internal).
+/// The descriptor of the wire: stdout is duplicated, and whatever prints to stdout from here on
+/// goes to stderr. Throws Error(internal).
 int take_stdout();
 
 }  // namespace flashmorph

@@ -16,11 +16,13 @@ namespace flashmorph {
 struct Stage {
   std::string name;  ///< command, run kind and method prefix
   bool needs_branches = false;
-  bool trains_hybrid = false;   ///< distill, finetune: plan, init and preflight are theirs
-  bool makes_branches = false;  ///< the run's checkpoints/branches.safetensors are the session's when done
+  bool trains_hybrid = false;  ///< distill, finetune: plan, init and preflight are theirs
+  bool makes_branches =
+      false;  ///< the run's checkpoints/branches.safetensors are the session's when done
   std::string why_not_pausable;  ///< empty: it leaves a checkpoint when stopped
   std::function<WorkEnd(const Job&, bool resumed)> run;
-  std::function<double(const RunConfig&, int layers)> tokens;  ///< that a start works through, for estimates
+  std::function<double(const RunConfig&, int layers)>
+      tokens;  ///< that a start works through, for estimates
 };
 
 /// All but eval, which has rules of its own (eval_start.h), and export, which needs no session

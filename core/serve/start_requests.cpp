@@ -24,7 +24,8 @@ Reply queue(Engine& engine, JobSpec spec, Json result) {
   result["run"] = spec.run;
   result["name"] = spec.name;
   result["command"] = spec.command;
-  return {std::move(result), [&engine, spec = std::move(spec)]() mutable { engine.queue.add(std::move(spec)); }};
+  return {std::move(result),
+          [&engine, spec = std::move(spec)]() mutable { engine.queue.add(std::move(spec)); }};
 }
 
 Reply start_stage(Engine& engine, const Stage& stage, const Json& params) {
@@ -41,7 +42,9 @@ Reply start_stage(Engine& engine, const Stage& stage, const Json& params) {
   Json result{{"path", plan.run.string()}, {"estimate_s", Json()}};
   const auto rate = engine.rates.tokens_per_s(plan.config.model, stage.name);
   if (rate) result["estimate_s"] = stage.tokens(plan.config, engine.model.info().layers) / *rate;
-  spec.work = [&engine, plan = std::move(plan)](const JobTurn& turn) { return run_stage(engine, plan, turn); };
+  spec.work = [&engine, plan = std::move(plan)](const JobTurn& turn) {
+    return run_stage(engine, plan, turn);
+  };
   return queue(engine, std::move(spec), std::move(result));
 }
 
@@ -68,7 +71,9 @@ Reply start_eval(Engine& engine, const Json& params) {
   spec.plan = plan.plans.back().plan.to_string();
   spec.command = plan.command;
   spec.evaluation = true;
-  spec.work = [&engine, plan = std::move(plan)](const JobTurn& turn) { return run_evaluation(engine, plan, turn); };
+  spec.work = [&engine, plan = std::move(plan)](const JobTurn& turn) {
+    return run_evaluation(engine, plan, turn);
+  };
   return queue(engine, std::move(spec), std::move(result));
 }
 
@@ -82,8 +87,11 @@ ExportRequest export_request_of(Engine& engine, const Json& params) {
     // What a window asks for stays inside the run; the command line may write anywhere.
     const fs::path out(options["out"].get<std::string>());
     const fs::path normal = out.lexically_normal();
-    if (out.empty() || out.is_absolute() || normal.begin() == normal.end() || *normal.begin() == "..")
-      throw Error("export", ErrorCode::bad_request, fmt::format("export.start: out: {} is not inside the run", quote(out.string())), "give a path relative to the run folder");
+    if (out.empty() || out.is_absolute() || normal.begin() == normal.end() ||
+        *normal.begin() == "..")
+      throw Error("export", ErrorCode::bad_request,
+                  fmt::format("export.start: out: {} is not inside the run", quote(out.string())),
+                  "give a path relative to the run folder");
     options["out"] = (fs::path(options["run"].get<std::string>()) / normal).string();
   }
   return export_request(options, "export");
@@ -93,10 +101,18 @@ Reply start_export(Engine& engine, const Json& params) {
   engine.queue.check_room();
   ExportRequest request = export_request_of(engine, params);
   const ExportSubject subject = export_subject(request);
-  std::vector<LintRow> rows = lint_subject(subject, request.dtype.empty() ? ExportDtype::bf16 : parse_export_dtype(request.dtype));
+  std::vector<LintRow> rows = lint_subject(
+      subject, request.dtype.empty() ? ExportDtype::bf16 : parse_export_dtype(request.dtype));
   const ExportTarget target = target_of(request, rows);
   require_exportable(rows, target);
-  if (request.out.empty()) request.out = (subject.run_folder / "exports" / to_string(target)).string();
+  if (request.out.empty()) {
+    const std::string gguf = "hybrid." + to_string(dtype_of(request, target)) + ".gguf";
+    request.out = (subject.run_folder / "exports" /
+                   (target == ExportTarget::plan   ? "hybrid_config.json"
+                    : target == ExportTarget::gguf ? gguf
+                                                   : to_string(target)))
+                      .string();
+  }
   JobSpec spec;
   spec.kind = "export";
   spec.run = engine.shelf.handle_of(subject.run_folder);
@@ -105,16 +121,23 @@ Reply start_export(Engine& engine, const Json& params) {
   spec.pausable = false;
   spec.why_not_pausable = "an export is written whole or not at all: cancel it and start it again";
   spec.command = export_command_line(request);
-  Json result{{"path", subject.run_folder.string()}, {"target", to_string(target)}, {"out", request.out}, {"estimate_s", Json()}};
+  Json result{{"path", subject.run_folder.string()},
+              {"target", to_string(target)},
+              {"out", request.out},
+              {"estimate_s", Json()}};
   spec.work = [&engine, request, subject, command = spec.command](const JobTurn& turn) {
     ProgressMeter meter(turn.id.to_string());
-    const ExportOutcome outcome = run_export(request, subject, command, turn.stop, [&](const Progress& progress) {
-      engine.pulse.beat(progress.done);
-      const auto event = meter.update(progress);
-      engine.progress.note(meter.last());
-      if (event) engine.outbox.tell(*event);
-    });
-    engine.outbox.tell(LogEvent{"info", fmt::format("exported to {}: logits differ by {:.3g} at most", outcome.path.string(), outcome.max_abs), turn.id.to_string()});
+    const ExportOutcome outcome =
+        run_export(request, subject, command, turn.stop, [&](const Progress& progress) {
+          engine.pulse.beat(progress.done);
+          const auto event = meter.update(progress);
+          engine.progress.note(meter.last());
+          if (event) engine.outbox.tell(*event);
+        });
+    engine.outbox.tell(LogEvent{"info",
+                                fmt::format("exported to {}: logits differ by {:.3g} at most",
+                                            outcome.path.string(), outcome.max_abs),
+                                turn.id.to_string()});
     return WorkEnd::finished;
   };
   return queue(engine, std::move(spec), std::move(result));
@@ -126,11 +149,14 @@ Reply preflight(Engine& engine, const Json& params, const Responder& later) {
   options.erase("stage");
   if (name == "eval") return {check_eval(engine, options).to_json()};
   if (name == "export") {
-    if (!options.contains("run")) throw Error("export", ErrorCode::bad_request, "preflight: run: it is missing");
+    if (!options.contains("run"))
+      throw Error("export", ErrorCode::bad_request, "preflight: run: it is missing");
     return {check_export(export_request_of(engine, options)).to_json()};
   }
   const Stage* stage = find_stage(name);
-  if (!stage) throw Error("protocol", ErrorCode::bad_request, fmt::format("preflight: stage: there is no stage {}", quote(name)));
+  if (!stage)
+    throw Error("protocol", ErrorCode::bad_request,
+                fmt::format("preflight: stage: there is no stage {}", quote(name)));
   options.erase("run");
   options.erase("resume");
   if (!stage->trains_hybrid) return {check_stage(engine, *stage, options).to_json()};
@@ -150,10 +176,17 @@ Reply preflight(Engine& engine, const Json& params, const Responder& later) {
 
 void add_start_methods(Dispatcher& dispatcher, Engine& engine) {
   for (const Stage& stage : stages())
-    dispatcher.add(stage.name + ".start", Where::clerk, [&](const Json& params, const Responder&) { return start_stage(engine, stage, params); });
-  dispatcher.add("eval.start", Where::clerk, [&](const Json& params, const Responder&) { return start_eval(engine, params); });
-  dispatcher.add("export.start", Where::clerk, [&](const Json& params, const Responder&) { return start_export(engine, params); });
-  dispatcher.add("preflight", Where::clerk, [&](const Json& params, const Responder& later) { return preflight(engine, params, later); });
+    dispatcher.add(stage.name + ".start", Where::clerk, [&](const Json& params, const Responder&) {
+      return start_stage(engine, stage, params);
+    });
+  dispatcher.add("eval.start", Where::clerk,
+                 [&](const Json& params, const Responder&) { return start_eval(engine, params); });
+  dispatcher.add("export.start", Where::clerk, [&](const Json& params, const Responder&) {
+    return start_export(engine, params);
+  });
+  dispatcher.add("preflight", Where::clerk, [&](const Json& params, const Responder& later) {
+    return preflight(engine, params, later);
+  });
 }
 
 }  // namespace flashmorph

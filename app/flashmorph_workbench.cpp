@@ -10,6 +10,7 @@
 #include <QTimer>
 
 #include "flashmorph_version.h"
+#include "widgets/pages/run_export.h"
 #include "widgets/shell/headless.h"
 #include "widgets/shell/main_window.h"
 #include "widgets/shell/theme.h"
@@ -48,22 +49,29 @@ int main(int argc, char** argv) {
   const QCommandLineOption theme(QStringLiteral("theme"), QStringLiteral("light, dark or system."), QStringLiteral("NAME"));
   const QCommandLineOption set(QStringLiteral("set"), QStringLiteral("Eval set of a recall view."), QStringLiteral("NAME"));
   const QCommandLineOption plan(QStringLiteral("plan"), QStringLiteral("Plan of a recall view, as 28:1,11-14."), QStringLiteral("PLAN"));
+  const QCommandLineOption colors(QStringLiteral("colors"), QStringLiteral("cividis, viridis or red-yellow-green."), QStringLiteral("NAME"));
+  const QCommandLineOption budget(QStringLiteral("budget"), QStringLiteral("K of a select or strip view."), QStringLiteral("K"));
   const QCommandLineOption demo(QStringLiteral("demo"), QStringLiteral("Opens the bundled demo."));
-  parser.addOptions({replay, speed, engine, noEngine, exporting, screenshot, out, scale, size, theme, set, plan, demo});
+  parser.addOptions({replay, speed, engine, noEngine, exporting, screenshot, out, scale, size, theme, set, plan, colors, budget, demo});
   parser.addPositionalArgument(QStringLiteral("paths"), QStringLiteral("Runs, recordings or model folders."), QStringLiteral("[paths…]"));
   parser.process(app);
 
   if (parser.isSet(exporting)) {
-    ExportRequest request;
+    RunExport request;
     request.view = parser.value(exporting);
     request.run = parser.positionalArguments().value(0);
     request.file = parser.value(out);
-    request.scale = parser.value(scale).toInt();
+    request.scale = parser.value(scale).toDouble();
     request.size = sizeOf(parser.value(size));
-    request.theme = parser.isSet(theme) ? parser.value(theme) : QStringLiteral("light");
-    request.set = parser.value(set);
     request.plan = parser.value(plan);
-    return exportView(request);
+    request.set = parser.value(set);
+    request.colors = parser.value(colors);
+    bool ok = false;
+    if (const int K = parser.value(budget).toInt(&ok); ok) request.budget = K;
+    const QString why = request.run.isEmpty() || request.file.isEmpty() ? QStringLiteral("--export VIEW RUN -o FILE: run or file is missing") : exportRun(request);
+    if (why.isEmpty()) return 0;
+    std::fprintf(stderr, "flashmorph-workbench: %s\n", qUtf8Printable(why));
+    return request.run.isEmpty() || request.file.isEmpty() ? 2 : 1;
   }
 
   const bool picture = parser.isSet(screenshot);

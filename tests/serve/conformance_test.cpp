@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The real engine over pipes on the demo teacher: good, broken, oversized, out-of-order and flooding input; cancel, slots, pause,
-// a line that drops, and a stdout that carries nothing else.
+// The real engine over pipes on the demo teacher: good, broken, oversized, out-of-order and
+// flooding input; cancel, slots, pause, a line that drops, and a stdout that carries nothing else.
 #include <poll.h>
 
 #include <map>
@@ -26,9 +26,12 @@ using std::chrono::milliseconds;
 const std::string kTeacher = RESOURCES_DIR "/demo/teacher";
 const std::string kBranches = RESOURCES_DIR "/demo/branches/lightning.safetensors";
 
-double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
 
-// A strict client: every line must be a message, every notification a known event with the next number.
+// A strict client: every line must be a message, every notification a known event with the next
+// number.
 class Engine {
  public:
   explicit Engine(const std::string& runs) {
@@ -62,7 +65,8 @@ class Engine {
       poll(&wait, 1, 100);
       if (wait.revents & (POLLERR | POLLHUP)) return;
       if (wait.revents & POLLOUT) {
-        const ssize_t count = write(in_, line.data() + at, std::min<size_t>(4096, line.size() - at));
+        const ssize_t count =
+            write(in_, line.data() + at, std::min<size_t>(4096, line.size() - at));
         if (count > 0) at += static_cast<size_t>(count);
       }
       drain(milliseconds(0));
@@ -73,7 +77,9 @@ class Engine {
     return id_;
   }
   /// The answer, result or {"error": ...}.
-  Json call(const std::string& method, const Json& params = Json::object()) { return answer(send(method, params)); }
+  Json call(const std::string& method, const Json& params = Json::object()) {
+    return answer(send(method, params));
+  }
   Json answer(int64_t id) {
     until([&] { return answers.count(id) > 0; });
     const Json found = answers[id];
@@ -97,7 +103,9 @@ class Engine {
     until([&] { return states[job] == state || (is_end(states[job]) && states[job] != state); });
     EXPECT_EQ(states[job], state) << job << ": " << last;
   }
-  static bool is_end(const std::string& s) { return s == "finished" || s == "failed" || s == "cancelled" || s == "superseded"; }
+  static bool is_end(const std::string& s) {
+    return s == "finished" || s == "failed" || s == "cancelled" || s == "superseded";
+  }
 
   void close_input() {
     if (in_ >= 0) close(in_);
@@ -136,7 +144,8 @@ class Engine {
     }
     buffer_.append(piece, static_cast<size_t>(count));
     size_t start = 0;
-    for (size_t end; (end = buffer_.find('\n', start)) != std::string::npos; start = end + 1) take(buffer_.substr(start, end - start));
+    for (size_t end; (end = buffer_.find('\n', start)) != std::string::npos; start = end + 1)
+      take(buffer_.substr(start, end - start));
     buffer_.erase(0, start);
     return true;
   }
@@ -174,9 +183,13 @@ class Engine {
     } else if (!message.id) {
       ++nameless_errors;
     } else {
-      if (message.kind == MessageKind::result && message.body.is_object() && message.body.contains("job")) answered_jobs_.insert(message.body["job"].dump().substr(1, message.body["job"].dump().size() - 2));
+      if (message.kind == MessageKind::result && message.body.is_object() &&
+          message.body.contains("job"))
+        answered_jobs_.insert(
+            message.body["job"].dump().substr(1, message.body["job"].dump().size() - 2));
       EXPECT_EQ(answers.count(*message.id), 0u) << "answered twice: " << last;
-      answers[*message.id] = message.kind == MessageKind::result ? Json{{"result", message.body}} : Json{{"error", message.body}};
+      answers[*message.id] = message.kind == MessageKind::result ? Json{{"result", message.body}}
+                                                                 : Json{{"error", message.body}};
     }
   }
   pid_t pid_ = -1;
@@ -187,13 +200,20 @@ class Engine {
   std::set<std::string> answered_jobs_;
 };
 
-int code_of(const Json& answer) { return answer.contains("error") ? answer["error"]["code"].get<int>() : 0; }
+int code_of(const Json& answer) {
+  return answer.contains("error") ? answer["error"]["code"].get<int>() : 0;
+}
 
 Json gates(int steps, const std::string& run) {
-  return {{"model", kTeacher}, {"device", "cpu"}, {"dtype", "float32"}, {"aligned", kBranches}, {"run", run}, {"steps", steps}, {"length_min", 96}, {"length_max", 128},
-          {"length_count", 2}, {"passkeys", 1}, {"passkey_words", 2}, {"budget", 3}};
+  return {{"model", kTeacher}, {"device", "cpu"}, {"dtype", "float32"}, {"aligned", kBranches},
+          {"run", run},        {"steps", steps},  {"length_min", 96},   {"length_max", 128},
+          {"length_count", 2}, {"passkeys", 1},   {"passkey_words", 2}, {"budget", 3}};
 }
-const Json kSet = {{"name", "small"}, {"lengths", {128, 160}}, {"depths", {0.0, 1.0}}, {"trials", 6}, {"strings", {{"passkeys", "1"}, {"passkey_words", "2"}}}};
+const Json kSet = {{"name", "small"},
+                   {"lengths", {128, 160}},
+                   {"depths", {0.0, 1.0}},
+                   {"trials", 6},
+                   {"strings", {{"passkeys", "1"}, {"passkey_words", "2"}}}};
 
 TEST(Serve, HelloComesFirstAndAnotherMajorEndsIt) {
   const Scratch scratch("serve");
@@ -216,11 +236,22 @@ TEST(Serve, BadInputIsAnsweredAndTheEngineLivesOn) {
   const Scratch scratch("serve");
   Engine engine(scratch.path());
   engine.hello();
-  const std::vector<std::string> bad = {"", "nonsense", "{", "[]", "[{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"hello\"}]", "\xff\xfe", "{\"jsonrpc\":\"1.0\",\"id\":1,\"method\":\"x\"}",
-                                        "{\"jsonrpc\":\"2.0\",\"method\":\"run.list\"}", "{\"jsonrpc\":\"2.0\",\"id\":\"a\",\"method\":\"run.list\"}",
-                                        "{\"jsonrpc\":\"2.0\",\"id\":null,\"method\":\"run.list\"}", std::string(2 << 20, 'x'), std::string(100000, '[')};
+  const std::vector<std::string> bad = {
+      "",
+      "nonsense",
+      "{",
+      "[]",
+      "[{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"hello\"}]",
+      "\xff\xfe",
+      "{\"jsonrpc\":\"1.0\",\"id\":1,\"method\":\"x\"}",
+      "{\"jsonrpc\":\"2.0\",\"method\":\"run.list\"}",
+      "{\"jsonrpc\":\"2.0\",\"id\":\"a\",\"method\":\"run.list\"}",
+      "{\"jsonrpc\":\"2.0\",\"id\":null,\"method\":\"run.list\"}",
+      std::string(2 << 20, 'x'),
+      std::string(100000, '[')};
   for (const std::string& line : bad) engine.put(line + "\n");
-  EXPECT_TRUE(engine.until([&] { return engine.nameless_errors == static_cast<int64_t>(bad.size()); }));
+  EXPECT_TRUE(
+      engine.until([&] { return engine.nameless_errors == static_cast<int64_t>(bad.size()); }));
   EXPECT_EQ(code_of(engine.call("nonsense")), -32601);
   EXPECT_EQ(code_of(engine.call("run.list", {{"runz", "x"}})), -32602);
   const Json unknown = engine.call("gates.start", {{"stepz", 3}});
@@ -266,9 +297,15 @@ TEST(Serve, JobsFromStartToCancelPauseAndSlots) {
   const Scratch scratch("serve");
   Engine engine(scratch.path());
   engine.hello();
-  const Json loaded = engine.call("model.load", {{"model", kTeacher}, {"device", "cpu"}, {"aligned", kBranches}});
+  const Json loaded =
+      engine.call("model.load", {{"model", kTeacher}, {"device", "cpu"}, {"aligned", kBranches}});
   EXPECT_EQ(loaded.at("layers"), 10) << loaded.dump();
-  const Json check = engine.call("preflight", [&] { Json p = gates(5, "x"); p.erase("run"); p["stage"] = "gates"; return p; }());
+  const Json check = engine.call("preflight", [&] {
+    Json p = gates(5, "x");
+    p.erase("run");
+    p["stage"] = "gates";
+    return p;
+  }());
   EXPECT_EQ(check.at("starts"), true) << check.dump();
 
   // A short run finishes and can be read.
@@ -282,12 +319,19 @@ TEST(Serve, JobsFromStartToCancelPauseAndSlots) {
   // A long run; an evaluation waits and says for whom, pause lets it run.
   const Json longer = engine.call("gates.start", gates(100000, "longer"));
   const std::string training = longer.at("job");
-  engine.until([&] { return !engine.told.empty() && std::any_of(engine.told.begin(), engine.told.end(), [&](const auto& one) { return one.first == "gates.steps" && one.second.at("job") == training; }); });
+  engine.until([&] {
+    return !engine.told.empty() &&
+           std::any_of(engine.told.begin(), engine.told.end(), [&](const auto& one) {
+             return one.first == "gates.steps" && one.second.at("job") == training;
+           });
+  });
   EXPECT_EQ(code_of(engine.call("model.unload")), 1003);
   Json set = kSet;
   set["run"] = first["run"];
   ASSERT_EQ(code_of(engine.call("eval_set.save", set)), 0);
-  const Json eval = engine.call("eval.start", {{"run", first["run"]}, {"plan", "10:1-3"}, {"set", "small"}, {"slot", "budget"}});
+  const Json eval = engine.call(
+      "eval.start",
+      {{"run", first["run"]}, {"plan", "10:1-3"}, {"set", "small"}, {"slot", "budget"}});
   ASSERT_TRUE(eval.contains("job")) << eval.dump();
   EXPECT_EQ(eval.at("cells"), 4);
   EXPECT_EQ(eval.at("plans").size(), 3u);  // teacher and all-linear first
@@ -298,10 +342,13 @@ TEST(Serve, JobsFromStartToCancelPauseAndSlots) {
   EXPECT_EQ(engine.call("job.pause", {{"job", training}}).at("pausing"), true);
   engine.wait(training, "paused");
   // A newer plan supersedes it, wherever it is.
-  const Json newer = engine.call("eval.start", {{"run", first["run"]}, {"plan", "10:2-3"}, {"set", "small"}, {"slot", "budget"}});
+  const Json newer = engine.call(
+      "eval.start",
+      {{"run", first["run"]}, {"plan", "10:2-3"}, {"set", "small"}, {"slot", "budget"}});
   engine.wait(waiting, "superseded");
   engine.wait(newer.at("job"), "finished");
-  const Json again = engine.call("eval.start", {{"run", first["run"]}, {"plan", "10:2-3"}, {"set", "small"}});
+  const Json again =
+      engine.call("eval.start", {{"run", first["run"]}, {"plan", "10:2-3"}, {"set", "small"}});
   EXPECT_EQ(again.at("cached"), 4);
   engine.wait(again.at("job"), "finished");
   // The training goes on where it stopped, and a cancel is quick.
@@ -316,13 +363,17 @@ TEST(Serve, JobsFromStartToCancelPauseAndSlots) {
   EXPECT_EQ(engine.call("job.cancel", {{"job", training}}).at("state"), "cancelled");
 
   // Files come in pieces and no others.
-  const Json file = engine.call("file.read", {{"run", "first"}, {"path", "run.fmrun"}, {"bytes", 100}});
+  const Json file =
+      engine.call("file.read", {{"run", "first"}, {"path", "run.fmrun"}, {"bytes", 100}});
   EXPECT_EQ(file.at("bytes"), 100);
   EXPECT_EQ(file.at("data").get<std::string>().size(), 136u);
-  EXPECT_EQ(code_of(engine.call("file.read", {{"run", "first"}, {"path", "../longer/run.fmrun"}})), 1004);
+  EXPECT_EQ(code_of(engine.call("file.read", {{"run", "first"}, {"path", "../longer/run.fmrun"}})),
+            1004);
   std::filesystem::create_symlink("/etc/passwd", scratch / "first/link");
   EXPECT_EQ(code_of(engine.call("file.read", {{"run", "first"}, {"path", "link"}})), 1004);
-  EXPECT_EQ(code_of(engine.call("file.read", {{"run", "first"}, {"path", "run.fmrun"}, {"tag", "old"}})), 1007);
+  EXPECT_EQ(
+      code_of(engine.call("file.read", {{"run", "first"}, {"path", "run.fmrun"}, {"tag", "old"}})),
+      1007);
   // A failing job is failed with its error, and the engine lives on.
   Json broken = gates(4, "broken");
   broken["text"] = "/nowhere";
@@ -340,7 +391,10 @@ TEST(Serve, ALineThatDropsMidJobLosesNothing) {
     Engine engine(scratch.path());
     engine.hello();
     const Json started = engine.call("gates.start", gates(40, "dropped"));
-    engine.until([&] { return std::any_of(engine.told.begin(), engine.told.end(), [](const auto& one) { return one.first == "gates.steps"; }); });
+    engine.until([&] {
+      return std::any_of(engine.told.begin(), engine.told.end(),
+                         [](const auto& one) { return one.first == "gates.steps"; });
+    });
     EXPECT_EQ(engine.leave(), 0);
   }
   const RunRecord left = open_run(scratch / "dropped").record;
@@ -354,6 +408,90 @@ TEST(Serve, ALineThatDropsMidJobLosesNothing) {
   ASSERT_TRUE(resumed.contains("job")) << resumed.dump();
   engine.wait(resumed.at("job"), "finished");
   EXPECT_EQ(open_run(scratch / "dropped").record.rows(), 40u);
+  EXPECT_EQ(engine.leave(), 0);
+}
+
+TEST(Serve, AKilledEngineIsMergedByOpenAndGoesOn) {
+  const Scratch scratch("serve");
+  {
+    Engine engine(scratch.path());
+    engine.hello();
+    engine.call("gates.start", gates(100000, "killed"));
+    engine.until([&] {
+      return std::count_if(engine.told.begin(), engine.told.end(),
+                           [](const auto& one) { return one.first == "gates.steps"; }) > 12;
+    });
+  }  // SIGKILL
+  Engine engine(scratch.path());
+  engine.hello();
+  const Json opened = engine.call("run.open", {{"run", "killed"}});
+  EXPECT_GT(opened.at("journal_rows").get<int>(), 0) << opened.dump();
+  EXPECT_GT(opened.at("steps").get<int>(), 0);
+  EXPECT_EQ(opened.at("state"), "cancelled");  // no checkpoint was due
+  EXPECT_EQ(engine.call("run.open", {{"run", "killed"}}).at("journal_rows"), 0);
+  EXPECT_EQ(engine.call("run.list").at("runs")[0].at("state"), "cancelled");
+  EXPECT_EQ(engine.leave(), 0);
+}
+
+TEST(Serve, AClientThatReadsNothingCostsNoMemory) {
+  const Scratch scratch("serve");
+  Engine engine(scratch.path());
+  engine.hello();
+  const Json started = engine.call("gates.start", gates(100000, "unread"));
+  engine.until([&] {
+    return std::any_of(engine.told.begin(), engine.told.end(),
+                       [](const auto& one) { return one.first == "gates.steps"; });
+  });
+  const int64_t before = engine.resident_bytes();
+  std::this_thread::sleep_for(
+      milliseconds(4000));  // two heartbeats and some hundred rows are not read
+  EXPECT_LT(engine.resident_bytes() - before, int64_t{64} << 20);
+  const auto start = Clock::now();
+  engine.call("job.cancel", {{"job", started.at("job")}});
+  EXPECT_LT(seconds_since(start), 1.0);
+  engine.wait(started.at("job"), "cancelled");
+  EXPECT_EQ(engine.leave(), 0);
+}
+
+TEST(Serve, AHybridIsTrainedEvaluatedAndExported) {
+  const Scratch scratch("serve");
+  Engine engine(scratch.path());
+  engine.hello();
+  engine.call("model.load", {{"model", kTeacher}, {"device", "cpu"}, {"aligned", kBranches}});
+  const Json options = {{"plan", "10:1-3"},      {"distill_steps", 2}, {"distill_batch", 1},
+                        {"distill_length", 32},  {"text_tokens", 64},  {"text_length", 32},
+                        {"held_out_tokens", 64}, {"lengths", {128}},   {"depths", {0.0}},
+                        {"trials", 1},           {"passkeys", 1},      {"passkey_words", 2},
+                        {"run", "hybrid"}};
+  const Json started = engine.call("distill.start", options);
+  ASSERT_TRUE(started.contains("job")) << started.dump();
+  engine.wait(started.at("job"), "finished");
+  EXPECT_EQ(engine.call("run.open", {{"run", "hybrid"}}).at("plan"), "10:1-3");
+  const Json eval = engine.call("eval.start", {{"run", "hybrid"},
+                                               {"weights", "distilled"},
+                                               {"lengths", {128}},
+                                               {"depths", {1.0}},
+                                               {"trials", 1},
+                                               {"passkeys", 1},
+                                               {"passkey_words", 2}});
+  ASSERT_TRUE(eval.contains("job")) << eval.dump();
+  engine.wait(eval.at("job"), "finished");
+  EXPECT_EQ(code_of(engine.call("export.start", {{"run", "hybrid"}, {"target", "transformers"}})),
+            1013);
+  EXPECT_EQ(code_of(engine.call("export.start", {{"run", "hybrid"}, {"out", "../elsewhere"}})),
+            -32602);
+  const Json exported = engine.call("export.start", {{"run", "hybrid"}, {"target", "plan"}});
+  ASSERT_TRUE(exported.contains("job")) << exported.dump();
+  engine.wait(exported.at("job"), "finished");
+  EXPECT_TRUE(std::filesystem::exists(exported.at("out").get<std::string>()));
+  // The branches of before serve the next start, too.
+  const Json gate = engine.call("gates.start", [] {
+    Json g = gates(1, "after");
+    g.erase("aligned");
+    return g;
+  }());
+  ASSERT_TRUE(gate.contains("job")) << gate.dump();
+  engine.wait(gate.at("job"), "finished");
   EXPECT_EQ(engine.leave(), 0);
 }
 

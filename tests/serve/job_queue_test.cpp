@@ -17,7 +17,8 @@ using std::chrono::milliseconds;
 // A queue with a worker; jobs run until their stop flag is set or they are let go.
 class Bench {
  public:
-  Bench() : queue([this](const JobStateEvent& event) { note(event); }), worker_([this] { work(); }) {}
+  Bench()
+      : queue([this](const JobStateEvent& event) { note(event); }), worker_([this] { work(); }) {}
   ~Bench() {
     queue.stop();
     worker_.join();
@@ -32,7 +33,8 @@ class Bench {
     spec.evaluation = kind == "eval";
     spec.work = [this, quick](const JobTurn& turn) {
       order.push_back(turn.id.to_string() + (turn.again ? " again" : ""));
-      while (!turn.stop.is_set() && !quick && !finish.exchange(false)) std::this_thread::sleep_for(milliseconds(1));
+      while (!turn.stop.is_set() && !quick && !finish.exchange(false))
+        std::this_thread::sleep_for(milliseconds(1));
       return turn.stop.is_set() ? WorkEnd::stopped : WorkEnd::finished;
     };
     const std::string id = spec.id.to_string();
@@ -51,7 +53,8 @@ class Bench {
     const std::lock_guard guard(mutex_);
     std::vector<std::string> all;
     for (const JobStateEvent& event : events_)
-      if (event.job == job && (all.empty() || all.back() != event.state)) all.push_back(event.state);
+      if (event.job == job && (all.empty() || all.back() != event.state))
+        all.push_back(event.state);
     return all;
   }
   std::vector<JobStateEvent> events() {
@@ -125,7 +128,9 @@ TEST(JobQueue, AFailedJobCarriesItsErrorAndTheQueueGoesOn) {
   JobSpec spec;
   spec.id = bench.queue.next_id();
   spec.kind = "gates";
-  spec.work = [](const JobTurn&) -> WorkEnd { throw Error("gates", ErrorCode::non_finite, "step 3, layer 2", "lower lr"); };
+  spec.work = [](const JobTurn&) -> WorkEnd {
+    throw Error("gates", ErrorCode::non_finite, "step 3, layer 2", "lower lr");
+  };
   bench.queue.add(spec);
   bench.wait("j1", "failed");
   const auto status = bench.queue.find({1});
@@ -178,7 +183,8 @@ TEST(JobQueue, PauseLetsEvaluationsRunAndKeepsTheTurn) {
   bench.finish = true;
   bench.wait(other, "finished");
   EXPECT_EQ(bench.order, (Names{"j1", eval, "j1 again", other}));
-  EXPECT_EQ(bench.states(training), (Names{"queued", "running", "paused", "queued", "running", "finished"}));
+  EXPECT_EQ(bench.states(training),
+            (Names{"queued", "running", "paused", "queued", "running", "finished"}));
 }
 
 TEST(JobQueue, ResumeBeforeThePauseHasComeGoesOn) {
@@ -188,7 +194,8 @@ TEST(JobQueue, ResumeBeforeThePauseHasComeGoesOn) {
   std::string state;
   bench.queue.pause({1}, state);
   bench.queue.resume({1});
-  for (int i = 0; i < 2000 && bench.order.size() < 2; ++i) std::this_thread::sleep_for(milliseconds(1));
+  for (int i = 0; i < 2000 && bench.order.size() < 2; ++i)
+    std::this_thread::sleep_for(milliseconds(1));
   bench.wait(job, "running");
   EXPECT_EQ(bench.order.back(), "j1 again");
   bench.finish = true;
@@ -265,12 +272,24 @@ TEST(JobQueue, NothingFollowsALastWordHoweverThreadsMeet) {
         std::string state;
         try {
           switch (random() % 6) {
-            case 0: bench.queue.cancel(id, random() % 2); break;
-            case 1: bench.queue.pause(id, state); break;
-            case 2: bench.queue.resume(id); break;
-            case 3: bench.finish = true; break;
-            case 4: bench.queue.list(); break;
-            default: bench.add(random() % 2 ? "eval" : "gates", random() % 2 ? "budget" : "", random() % 2);
+            case 0:
+              bench.queue.cancel(id, random() % 2);
+              break;
+            case 1:
+              bench.queue.pause(id, state);
+              break;
+            case 2:
+              bench.queue.resume(id);
+              break;
+            case 3:
+              bench.finish = true;
+              break;
+            case 4:
+              bench.queue.list();
+              break;
+            default:
+              bench.add(random() % 2 ? "eval" : "gates", random() % 2 ? "budget" : "",
+                        random() % 2);
           }
         } catch (const Error&) {
           // a job that is not there yet
@@ -279,7 +298,8 @@ TEST(JobQueue, NothingFollowsALastWordHoweverThreadsMeet) {
     });
   for (auto& thread : threads) thread.join();
   bench.queue.stop();
-  for (int i = 0; i < 2000 && bench.queue.running(); ++i) std::this_thread::sleep_for(milliseconds(1));
+  for (int i = 0; i < 2000 && bench.queue.running(); ++i)
+    std::this_thread::sleep_for(milliseconds(1));
   const std::set<std::string> ends = {"finished", "failed", "cancelled", "superseded"};
   std::set<std::string> over;
   for (const JobStateEvent& event : bench.events()) {

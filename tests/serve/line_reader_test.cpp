@@ -24,7 +24,9 @@ struct Pipe {
     close_write();
     if (ends[0] >= 0) close(ends[0]);
   }
-  void put(const std::string& text) { EXPECT_EQ(write(ends[1], text.data(), text.size()), static_cast<ssize_t>(text.size())); }
+  void put(const std::string& text) {
+    EXPECT_EQ(write(ends[1], text.data(), text.size()), static_cast<ssize_t>(text.size()));
+  }
   void close_write() {
     if (ends[1] >= 0) close(ends[1]);
     ends[1] = -1;
@@ -108,7 +110,8 @@ TEST(Writer, WritesEverythingThenEnds) {
   std::string all;
   std::thread reader([&] {
     char piece[4096];
-    for (ssize_t count; (count = read(pipe.ends[0], piece, sizeof(piece))) > 0;) all.append(piece, static_cast<size_t>(count));
+    for (ssize_t count; (count = read(pipe.ends[0], piece, sizeof(piece))) > 0;)
+      all.append(piece, static_cast<size_t>(count));
   });
   {
     Writer writer(outbox, pipe.ends[1]);

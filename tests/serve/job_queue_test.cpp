@@ -32,7 +32,10 @@ class Bench {
     spec.run = "r1";
     spec.evaluation = kind == "eval";
     spec.work = [this, quick](const JobTurn& turn) {
-      order.push_back(turn.id.to_string() + (turn.again ? " again" : ""));
+      {
+        const std::lock_guard guard(mutex_);
+        order_.push_back(turn.id.to_string() + (turn.again ? " again" : ""));
+      }
       while (!turn.stop.is_set() && !quick && !finish.exchange(false))
         std::this_thread::sleep_for(milliseconds(1));
       return turn.stop.is_set() ? WorkEnd::stopped : WorkEnd::finished;
@@ -57,12 +60,15 @@ class Bench {
         all.push_back(event.state);
     return all;
   }
+  std::vector<std::string> order() {  // of the worker
+    const std::lock_guard guard(mutex_);
+    return order_;
+  }
   std::vector<JobStateEvent> events() {
     const std::lock_guard guard(mutex_);
     return events_;
   }
 
-  std::vector<std::string> order;  // of the worker
   std::atomic<bool> finish{false};
   JobQueue queue;
 
@@ -90,6 +96,7 @@ class Bench {
   }
   std::mutex mutex_;
   std::vector<JobStateEvent> events_;
+  std::vector<std::string> order_;
   std::thread worker_;
 };
 
@@ -163,7 +170,7 @@ TEST(JobQueue, EvaluationsByHandWaitBehindTheSlot) {
   const std::string hand = bench.add("eval", {}, true), slot = bench.add("eval", "budget", true);
   bench.finish = true;
   bench.wait(hand, "finished");
-  EXPECT_EQ(bench.order, (Names{"j1", slot, hand}));
+  EXPECT_EQ(bench.order(), (Names{"j1", slot, hand}));
 }
 
 TEST(JobQueue, PauseLetsEvaluationsRunAndKeepsTheTurn) {
@@ -182,7 +189,7 @@ TEST(JobQueue, PauseLetsEvaluationsRunAndKeepsTheTurn) {
   bench.wait(training, "running");
   bench.finish = true;
   bench.wait(other, "finished");
-  EXPECT_EQ(bench.order, (Names{"j1", eval, "j1 again", other}));
+  EXPECT_EQ(bench.order(), (Names{"j1", eval, "j1 again", other}));
   EXPECT_EQ(bench.states(training),
             (Names{"queued", "running", "paused", "queued", "running", "finished"}));
 }
@@ -194,10 +201,10 @@ TEST(JobQueue, ResumeBeforeThePauseHasComeGoesOn) {
   std::string state;
   bench.queue.pause({1}, state);
   bench.queue.resume({1});
-  for (int i = 0; i < 2000 && bench.order.size() < 2; ++i)
+  for (int i = 0; i < 2000 && bench.order().size() < 2; ++i)
     std::this_thread::sleep_for(milliseconds(1));
   bench.wait(job, "running");
-  EXPECT_EQ(bench.order.back(), "j1 again");
+  EXPECT_EQ(bench.order().back(), "j1 again");
   bench.finish = true;
   bench.wait(job, "finished");
 }

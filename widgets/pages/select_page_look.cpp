@@ -33,6 +33,7 @@ void SelectPage::build(Selection* selection) {
   m_sets = new QComboBox;
   m_sets->setObjectName(QStringLiteral("eval set"));
   m_sets->setAccessibleName(tr("Eval set"));
+  m_sets->setSizeAdjustPolicy(QComboBox::AdjustToContents);
   m_quantity = new QComboBox;
   m_quantity->setObjectName(QStringLiteral("recall quantity"));
   m_quantity->setAccessibleName(tr("What the map shows"));

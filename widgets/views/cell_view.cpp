@@ -133,21 +133,14 @@ void CellView::draw(QPainter& painter, const QRectF& area) const {
   painter.setPen(quiet(colors));
   painter.drawText(QRectF(plot.left(), plot.bottom() + 17, plot.width(), 16), Qt::AlignHCenter | Qt::AlignTop, tr("context length, tokens (depth of the answer to the left)"));
   if (m_trainedLength > 0) {
-    // At the place of the trained length between cell centers, linear in log length.
-    const auto place = [&]() -> double {
-      for (int n = 0; n + 1 < N; ++n) {
-        const auto a = static_cast<double>(grid->lengths[static_cast<size_t>(n)]), b = static_cast<double>(grid->lengths[static_cast<size_t>(n) + 1]);
-        const auto t = static_cast<double>(m_trainedLength);
-        if (t >= a && t <= b) return n + 0.5 + std::log(t / a) / std::log(b / a);
-      }
-      return static_cast<double>(m_trainedLength) < static_cast<double>(grid->lengths.front()) ? -1 : -2;
-    }();
-    if (place >= 0) {
-      const double x = plot.left() + place * one.width();
-      painter.setPen(QPen(colors.color(QPalette::Base), 3));
+    // Between the last length it was trained for and the first beyond; not where all or none are.
+    const auto place = std::upper_bound(grid->lengths.begin(), grid->lengths.end(), m_trainedLength) - grid->lengths.begin();
+    if (place > 0 && place < N) {
+      const double x = plot.left() + static_cast<double>(place) * one.width();
+      painter.setPen(QPen(colors.color(QPalette::Base), 4));
       painter.drawLine(QPointF(x, plot.top()), QPointF(x, plot.bottom()));
-      painter.setPen(QPen(colors.color(QPalette::Text), 1.5, Qt::DashLine));
-      painter.drawLine(QPointF(x, plot.top()), QPointF(x, plot.bottom()));
+      painter.setPen(QPen(colors.color(QPalette::Text), 2, Qt::DashLine));
+      painter.drawLine(QPointF(x, plot.top() - 3), QPointF(x, plot.bottom() + 3));
     }
   }
   drawLegendAt(painter, QRectF(plot.right() + 14, plot.top() + 2, 12, std::min(plot.height() - 4, 160.0)));

@@ -27,7 +27,7 @@ class CellView : public View {
   void setTitle(const QString& title, const QString& second = {});
   QString title() const { return m_title; }
   QString secondLine() const { return m_second; }
-  /// Dashed line at this many tokens; 0: none.
+  /// Dashed line after the last length within this many tokens; 0: none.
   void setTrainedLength(int64_t tokens);
   virtual QString tipOf(CellRef cell) const = 0;
 

@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include <QChart>
+#include <QGraphicsLayout>
 #include <QGraphicsScene>
 #include <QLegend>
 #include <QLineSeries>
@@ -86,21 +87,17 @@ void CurveChart::changeEvent(QEvent* event) {
 void CurveChart::build() const {
   if (m_built) return;
   m_built = true;
-  if (!m_scene) {
-    m_scene = std::make_unique<QGraphicsScene>();
-    m_chart = new QChart;
-    m_scene->addItem(m_chart);
-    m_chart->setMargins(QMargins(2, 2, 6, 2));
-    m_chart->setBackgroundRoundness(0);
-    m_chart->setBackgroundPen(Qt::NoPen);
-    m_chart->setAnimationOptions(QChart::NoAnimation);
-  }
+  // A new chart each time: one that has been drawn keeps its old axes until events are handled, and a
+  // picture for a file never sees them handled.
+  if (!m_scene) m_scene = std::make_unique<QGraphicsScene>();
+  m_scene->clear();
+  m_chart = new QChart;
+  m_scene->addItem(m_chart);
+  m_chart->setMargins(QMargins(2, 2, 6, 2));
+  m_chart->setBackgroundRoundness(0);
+  m_chart->setBackgroundPen(Qt::NoPen);
+  m_chart->setAnimationOptions(QChart::NoAnimation);
   const QPalette colors = palette();
-  m_chart->removeAllSeries();
-  for (QAbstractAxis* axis : m_chart->axes()) {
-    m_chart->removeAxis(axis);
-    delete axis;
-  }
   double left = m_data.range.first, right = m_data.range.last;
   if (m_data.range.isAll()) {
     left = INFINITY, right = -INFINITY;
@@ -143,7 +140,7 @@ void CurveChart::build() const {
   const double margin = 0.04 * (high - low);
   QFont small = font();
   small.setPixelSize(10);
-  const auto dress = [&](QValueAxis* axis, const QString& title, double from, double to, int wanted) {
+  const auto dress = [&](QValueAxis* axis, double from, double to, int wanted) {
     axis->setRange(from, to);
     axis->setTickType(QValueAxis::TicksDynamic);
     const auto ticks = roundTicks(from, to, wanted);
@@ -153,19 +150,16 @@ void CurveChart::build() const {
     }
     const double size = std::max(std::abs(from), std::abs(to));
     axis->setLabelFormat(size >= 1e5 || (size > 0 && size < 1e-3) ? QStringLiteral("%.1e") : ticks.size() > 1 && ticks[1] - ticks[0] >= 1 ? QStringLiteral("%.0f") : ticks.size() > 1 && ticks[1] - ticks[0] < 0.01 ? QStringLiteral("%.3f") : QStringLiteral("%.2f"));
-    axis->setTitleText(title);
-    axis->setTitleFont(small);
     axis->setLabelsFont(small);
-    axis->setTitleBrush(quiet(colors));
     axis->setLabelsBrush(quiet(colors, 0.8));
     axis->setGridLinePen(QPen(quiet(colors, 0.14), 1));
     axis->setLinePen(QPen(quiet(colors, 0.35), 1));
   };
   auto* x = new QValueAxis;
-  dress(x, m_data.xName, m_data.points ? left - 0.5 : left, m_data.points ? right + 0.5 : right, 4);
+  dress(x, m_data.points ? left - 0.5 : left, m_data.points ? right + 0.5 : right, 4);
   if (m_data.points || right - left > 4) x->setLabelFormat(QStringLiteral("%.0f"));
   auto* y = new QValueAxis;
-  dress(y, m_data.unit == u"1" || m_data.unit.isEmpty() ? m_data.yName : m_data.yName + QStringLiteral(", ") + m_data.unit, m_data.fromZero && low == 0 ? 0 : low - margin, high + margin, 3);
+  dress(y, m_data.fromZero && low == 0 ? 0 : low - margin, high + margin, 3);
   m_chart->addAxis(x, Qt::AlignBottom);
   m_chart->addAxis(y, Qt::AlignLeft);
   for (QAbstractSeries* series : m_chart->series()) {
@@ -175,7 +169,10 @@ void CurveChart::build() const {
   QFont title = font();
   title.setPixelSize(11);
   title.setBold(true);
-  m_chart->setTitle(m_data.title);
+  // Axis titles would take the room of the curves: quantity, unit and x stand in the title.
+  const bool hasUnit = !m_data.unit.isEmpty() && m_data.unit != u"1";
+  m_chart->setTitle(m_data.title + (hasUnit ? QStringLiteral(", ") + m_data.unit : QString()) + (m_data.points ? QString() : tr(" by %1").arg(m_data.xName)));
+  m_chart->layout()->setContentsMargins(0, 0, 0, 0);
   m_chart->setTitleFont(title);
   m_chart->setTitleBrush(colors.color(QPalette::Text));
   m_chart->setBackgroundBrush(colors.color(QPalette::Base));

@@ -64,7 +64,7 @@ void namelessControls(QAccessibleInterface* at, QStringList& nameless, int depth
                                                     QAccessible::SpinBox, QAccessible::Slider, QAccessible::List, QAccessible::Table, QAccessible::Tree, QAccessible::ProgressBar};
   auto* widget = qobject_cast<QWidget*>(at->object());
   // Parts that Qt itself puts into its widgets.
-  const bool inner = widget && widget->objectName().startsWith(QStringLiteral("qt_"));
+  const bool inner = widget && (widget->objectName().startsWith(QStringLiteral("qt_")) || widget->inherits("QComboBoxListView"));
   if (widget && !inner && kControls.contains(at->role()) && at->text(QAccessible::Name).isEmpty())
     nameless << QStringLiteral("%1 \"%2\" in %3").arg(QString::fromLatin1(widget->metaObject()->className()), widget->objectName(), widget->parentWidget() ? widget->parentWidget()->objectName() : QString());
   for (int i = 0; i < at->childCount(); ++i) namelessControls(at->child(i), nameless, depth + 1);

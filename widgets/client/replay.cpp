@@ -89,7 +89,7 @@ void ReplayTransport::send(const QByteArray& line) {
   const json params = request.value("params", json::object());
   Exchange* found = nullptr;
   for (Exchange& exchange : m_exchanges)
-    if (exchange.method == method && !exchange.answer.is_null() && (!found || (exchange.params == params && found->params != params)))
+    if (exchange.method == method && !exchange.answer.is_null() && (!found || exchange.params == params))
       found = &exchange;
   json reply = {{"jsonrpc", "2.0"}, {"id", request.value("id", int64_t{0})}};
   if (found && (method == "hello" || found->params == params))
@@ -97,6 +97,8 @@ void ReplayTransport::send(const QByteArray& line) {
   else if (method == "hello")
     reply["result"] = {{"protocol", {kProtocolMajor, kProtocolMinor}}, {"engine", "recording"}, {"features", json::array()},
                        {"stages", json::array()}, {"devices", json::array()}};
+  else if (const json summary = method == "run.open" ? runSummary(params.value("run", "")) : json(); summary.is_object())
+    reply["result"] = summary;
   else
     reply["error"] = {{"code", 1003}, {"message", "this is a recording: nothing can be started or changed"},
                       {"data", {{"stage", "replay"}, {"hint", "start an engine with Tools, Start engine"}}}};
@@ -104,6 +106,24 @@ void ReplayTransport::send(const QByteArray& line) {
   QTimer::singleShot(0, this, [this, text] {
     if (!m_ended) emit lineArrived(text);
   });
+}
+
+// What the recording knows about a run that was never opened by hand: its start told handle and name, a
+// list told the rest.
+json ReplayTransport::runSummary(const std::string& handle) const {
+  std::string name;
+  json summary;
+  for (const Exchange& exchange : m_exchanges) {
+    const auto result = exchange.answer.is_object() ? exchange.answer.find("result") : exchange.answer.end();
+    if (result == exchange.answer.end() || !result->is_object()) continue;
+    if (exchange.method != "run.list" && result->value("run", "") == handle && result->contains("name")) name = result->value("name", "");
+  }
+  for (const Exchange& exchange : m_exchanges)
+    if (exchange.method == "run.list" && exchange.answer.is_object() && exchange.answer.contains("result"))
+      for (const json& one : exchange.answer["result"].value("runs", json::array()))
+        if (one.is_object() && one.contains("uuid") && !name.empty() && one.value("name", "") == name) summary = one;
+  if (summary.is_object()) summary["run"] = handle;
+  return summary;
 }
 
 void ReplayTransport::finish() {

@@ -56,6 +56,7 @@ class ReplayTransport : public Transport {
   };
   bool load(QString* why);
   void playNext();
+  nlohmann::json runSummary(const std::string& handle) const;
 
   QString m_path;
   double m_speed;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 #include "widgets/docks/runs_dock.h"
 
+#include <QAbstractButton>
 #include <QColorDialog>
 #include <QFile>
 #include <QHeaderView>
@@ -37,6 +38,7 @@ RunsDock::RunsDock(RunStore* store, Workspace* workspace, QWidget* parent)
   m_filter->setAccessibleName(tr("Filter runs"));
   m_filter->setPlaceholderText(tr("Filter"));
   m_filter->setClearButtonEnabled(true);
+  for (QAbstractButton* clear : m_filter->findChildren<QAbstractButton*>()) clear->setAccessibleName(tr("Clear the filter"));
   m_filter->setText(workspace->view(QStringLiteral("runs/filter")).toString());
   m_tree = new QTreeView;
   m_tree->setObjectName(QStringLiteral("runsTree"));
@@ -50,7 +52,10 @@ RunsDock::RunsDock(RunStore* store, Workspace* workspace, QWidget* parent)
   m_tree->setTextElideMode(Qt::ElideMiddle);
   m_tree->header()->setStretchLastSection(false);
   m_tree->header()->setSectionResizeMode(QHeaderView::ResizeToContents);
-  m_tree->header()->setSectionResizeMode(0, QHeaderView::Stretch);
+  m_tree->header()->setSectionResizeMode(0, QHeaderView::Interactive);
+  m_tree->header()->setMinimumSectionSize(24);
+  m_tree->header()->resizeSection(0, 128);
+  m_tree->setIndentation(12);
   m_empty = new QLabel(tr("Train gates, or open a run."));
   m_empty->setWordWrap(true);
   m_empty->setAlignment(Qt::AlignCenter);

@@ -306,13 +306,13 @@ void DistillPage::launch() {
   start->setAutoDefault(false);
   start->setDefault(false);
   cancel->setDefault(true);
-  cancel->setFocus();
   layout->addWidget(buttons);
   connect(buttons, &QDialogButtonBox::accepted, dialog, &QDialog::accept);
   connect(buttons, &QDialogButtonBox::rejected, dialog, &QDialog::reject);
   connect(dialog, &QDialog::accepted, this, &DistillPage::startNow);
   dialog->resize(620, dialog->sizeHint().height());
   dialog->open();
+  cancel->setFocus();
 }
 
 void DistillPage::startNow() {

@@ -116,6 +116,7 @@ void OptionForm::addRow(QFormLayout* layout, const RunOption& option) {
   if (isNumber(option)) tip += QStringLiteral("\n%1 … %2 %3").arg(option.low).arg(option.high).arg(unit);
   tip += QStringLiteral("\n") + QString::fromStdString(option.flag());
   row.editor->setToolTip(tip);
+  if (auto* box = qobject_cast<QComboBox*>(row.editor); box && box->lineEdit()) box->lineEdit()->setAccessibleName(row.editor->accessibleName());
   auto* text = new QLabel(unit.isEmpty() ? name : QStringLiteral("%1 (%2)").arg(name, unit));
   text->setBuddy(row.editor);
   text->setToolTip(tip);

@@ -220,7 +220,8 @@ void MainWindow::resetLayout() {
   addDockWidget(Qt::BottomDockWidgetArea, m_jobs);
   addDockWidget(Qt::BottomDockWidgetArea, m_log);
   for (QDockWidget* dock : std::initializer_list<QDockWidget*>{m_runs, m_inspector, m_jobs, m_log}) dock->show();
-  resizeDocks({m_runs, m_inspector}, {230, 230}, Qt::Horizontal);
+  resizeDocks({m_runs, m_inspector}, {260, 220}, Qt::Horizontal);
+  resizeDocks({m_jobs, m_log}, {700, 580}, Qt::Horizontal);
   resizeDocks({m_jobs, m_log}, {110, 110}, Qt::Vertical);
   m_row->show();
 }
@@ -377,7 +378,7 @@ void MainWindow::refreshStatus() {
     if (state == EngineState::notResponding) top += tr(", not responding");
     top += QStringLiteral(", ") + (m_model.isEmpty() ? tr("no model loaded") : m_model);
   } else if (state == EngineState::absent || state == EngineState::missing || state == EngineState::lost) {
-    top = tr("engine: %1").arg(top);
+    top = state == EngineState::absent ? tr("no engine") : tr("engine %1").arg(top);
   }
   if (m_engineTop->text() != top) {
     m_engineTop->setText(top);
@@ -390,7 +391,7 @@ void MainWindow::refreshStatus() {
   else if (m_client->isReady())
     m_alive->setText(tr("alive %1 s").arg(m_client->silence_s(), 0, 'f', 1));
   else
-    m_alive->setText(tr("engine %1").arg(engineStateText(state)));
+    m_alive->setText(state == EngineState::absent ? tr("no engine") : tr("engine %1").arg(engineStateText(state)));
   const Job* job = m_store->jobs()->active();
   m_speed->setText(job && std::isfinite(job->tokensPerSecond) ? format::tokenRate(job->tokensPerSecond) : QString());
   m_cells->setText(job && job->total > 0 ? tr("%1 of %2 %3").arg(job->done).arg(job->total).arg(job->what) : QString());

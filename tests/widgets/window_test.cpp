@@ -178,6 +178,26 @@ class WindowTest : public QObject {
     }
   }
 
+  void optionsThatDependOnEachOtherAreCheckedTogether() {
+    OptionForm form("gates", {}, {});
+    form.findChild<QLineEdit*>(QStringLiteral("option_length_max"))->setText(QStringLiteral("384"));
+    QVERIFY(form.problem().contains(QStringLiteral("length_min")));
+    form.findChild<QLineEdit*>(QStringLiteral("option_length_min"))->setText(QStringLiteral("320"));
+    QVERIFY2(form.problem().isEmpty(), qPrintable(form.problem()));
+    QCOMPARE(form.config().length_max, 384);
+  }
+
+  void theDemoCanBeLaunched() {
+    Bench b;
+    b.connectFake();
+    QTRY_COMPARE(b.client.state(), EngineState::ready);
+    auto* setup = static_cast<SetupPage*>(b.window.page(QStringLiteral("setup")));
+    setup->loadDemo(QStringLiteral(RESOURCES_DIR));
+    QTRY_VERIFY_WITH_TIMEOUT(setup->findChild<QPushButton*>(QStringLiteral("launch"))->isEnabled(), 5000);
+    QCOMPARE(setup->config().steps, 600);
+    QVERIFY(setup->commandLine().contains(QStringLiteral("--length-max 384")));
+  }
+
   void commandPaletteFindsAndRuns() {
     QVERIFY(CommandPalette::rank(QStringLiteral("Reset layout"), QStringLiteral("rl")) >= 0);
     QVERIFY(CommandPalette::rank(QStringLiteral("Reset layout"), QStringLiteral("reset")) < CommandPalette::rank(QStringLiteral("Are presets open"), QStringLiteral("reset")));

@@ -77,7 +77,6 @@ void ReplayTransport::start() {
       return;
     }
     emit started();
-    playNext();
   });
 }
 
@@ -103,8 +102,11 @@ void ReplayTransport::send(const QByteArray& line) {
     reply["error"] = {{"code", 1003}, {"message", "this is a recording: nothing can be started or changed"},
                       {"data", {{"stage", "replay"}, {"hint", "start an engine with Tools, Start engine"}}}};
   const QByteArray text = QByteArray::fromStdString(reply.dump(-1, ' ', false, json::error_handler_t::replace));
-  QTimer::singleShot(0, this, [this, text] {
-    if (!m_ended) emit lineArrived(text);
+  QTimer::singleShot(0, this, [this, text, method] {
+    if (m_ended) return;
+    emit lineArrived(text);
+    // Nothing is told before hello, as with an engine.
+    if (method == "hello" && m_next == 0 && !m_ended) m_timer.start(0);
   });
 }
 

@@ -130,8 +130,9 @@ QString OptionForm::textOf(const Row& row) const {
   return qobject_cast<QLineEdit*>(row.editor)->text().trimmed();
 }
 
-RunConfig OptionForm::config() const {
-  RunConfig config = m_config;
+// The words of every field as values; those that cannot be read are named in `wrong` and left as they
+// were. Options depend on each other (length_min <= length_max), so the whole is checked, not each alone.
+json OptionForm::values(std::map<std::string, QString>* wrong) const {
   json values = to_json(m_config);
   for (const Row& row : m_rows) {
     const QString text = textOf(row);
@@ -139,56 +140,49 @@ RunConfig OptionForm::config() const {
       std::vector<std::string> words;
       if (isList(*row.option)) {
         for (const QString& word : text.split(QRegularExpression(QStringLiteral("[,;\\s]+")), Qt::SkipEmptyParts)) words.push_back(word.toStdString());
-        if (words.empty()) {
-          values[row.option->name] = json::array();
-          continue;
-        }
       } else {
         words = {text.toStdString()};
       }
-      json candidate = values;
-      candidate[row.option->name] = value_of_flag(*row.option, words);
-      (void)run_config_of(candidate, "form", m_command);
-      values = std::move(candidate);
-    } catch (const std::exception&) {
-      // problem() names it; the last good value stays.
+      values[row.option->name] = words.empty() ? json::array() : value_of_flag(*row.option, words);
+    } catch (const std::exception& error) {
+      (*wrong)[row.option->name] = QString::fromUtf8(error.what());
     }
   }
+  return values;
+}
+
+RunConfig OptionForm::config() const {
+  std::map<std::string, QString> wrong;
+  const json all = values(&wrong);
   try {
-    config = run_config_of(values, "form", m_command);
+    RunConfig config = run_config_of(all, "form", m_command);
     config.command = m_command;
+    return config;
   } catch (const std::exception&) {
-    // Values came from a valid config and valid changes.
+    return m_config;  // problem() says what is wrong
   }
-  return config;
 }
 
 QString OptionForm::problem() const {
-  const json base = to_json(default_config(m_command));
-  QString first;
-  for (const Row& row : m_rows) {
-    QString wrong;
-    const QString text = textOf(row);
+  std::map<std::string, QString> wrong;
+  const json all = values(&wrong);
+  if (wrong.empty()) {
     try {
-      std::vector<std::string> words;
-      if (isList(*row.option)) {
-        for (const QString& word : text.split(QRegularExpression(QStringLiteral("[,;\\s]+")), Qt::SkipEmptyParts)) words.push_back(word.toStdString());
-      } else {
-        words = {text.toStdString()};
-      }
-      json one = json::object();
-      one[row.option->name] = words.empty() ? json::array() : value_of_flag(*row.option, words);
-      (void)run_config_of(one, "form", m_command);
+      (void)run_config_of(all, "form", m_command);
     } catch (const std::exception& error) {
-      wrong = QString::fromUtf8(error.what());
+      QString text = QString::fromUtf8(error.what());
+      if (text.startsWith(u"form: ")) text = text.mid(6);
+      // The sentence begins with the field's name.
+      const std::string field = text.section(u':', 0, 0).toStdString();
+      wrong[find_option(field) ? field : std::string()] = text;
     }
-    row.editor->setProperty("invalid", !wrong.isEmpty());
-    QPalette palette = this->palette();
-    if (!wrong.isEmpty()) palette.setColor(QPalette::Text, QColor(0xc6, 0x28, 0x28));
-    row.editor->setPalette(palette);
-    if (first.isEmpty()) first = wrong;
   }
-  return first;
+  for (const Row& row : m_rows) {
+    QPalette palette = this->palette();
+    if (wrong.count(row.option->name)) palette.setColor(QPalette::Text, palette.color(QPalette::Base).lightness() < 128 ? QColor(0xff, 0x8a, 0x80) : QColor(0xc6, 0x28, 0x28));
+    row.editor->setPalette(palette);
+  }
+  return wrong.empty() ? QString() : wrong.begin()->second;
 }
 
 void OptionForm::setConfig(const RunConfig& config) {

@@ -40,6 +40,7 @@ class OptionForm : public QWidget {
   };
   void addRow(QFormLayout* layout, const RunOption& option);
   QString textOf(const Row& row) const;
+  nlohmann::json values(std::map<std::string, QString>* wrong) const;
 
   std::string m_command;
   RunConfig m_config;

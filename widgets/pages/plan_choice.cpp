@@ -33,9 +33,10 @@ PlanChoice::PlanChoice(RunStore* store, Workspace* workspace, QWidget* parent)
   connect(workspace, &Workspace::locksChanged, this, &PlanChoice::refresh);
   connect(workspace, &Workspace::slotsChanged, this, &PlanChoice::refresh);
   connect(workspace, &Workspace::restored, this, &PlanChoice::refresh);
-  connect(store, &RunStore::runChanged, this, [this](const QString& uuid) {
-    if (uuid == m_workspace->currentRun()) refresh();
-  });
+  for (const auto signal : {&RunStore::runChanged, &RunStore::gatesAppended})
+    connect(store, signal, this, [this](const QString& uuid) {
+      if (uuid == m_workspace->currentRun()) refresh();
+    });
   refresh();
 }
 

@@ -307,7 +307,7 @@ void SetupPage::showModel(const Reply& reply) {
   const auto rope = r.find("rope");
   const double weights = static_cast<double>(integer(r, "weights"));
   facts << tr("RoPE %1, %2 weights, KV cache %3 a token with all layers full")
-               .arg(rope != r.end() && rope->is_object() ? text(*rope, "type").toHtmlEscaped() : QStringLiteral("-"), format::compact(weights),
+               .arg(rope != r.end() && rope->is_object() ? text(*rope, "type").toHtmlEscaped() : QStringLiteral("-"), tr("%1 M").arg(weights / 1e6, 0, 'f', weights < 1e8 ? 1 : 0),
                     format::bytes(static_cast<double>(integer(r, "kv_bytes_per_token"))));
   if (const auto budgets = r.find("budgets"); budgets != r.end() && budgets->is_object()) {
     QStringList ratios;

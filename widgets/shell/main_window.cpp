@@ -220,7 +220,7 @@ void MainWindow::resetLayout() {
   addDockWidget(Qt::BottomDockWidgetArea, m_jobs);
   addDockWidget(Qt::BottomDockWidgetArea, m_log);
   for (QDockWidget* dock : std::initializer_list<QDockWidget*>{m_runs, m_inspector, m_jobs, m_log}) dock->show();
-  resizeDocks({m_runs, m_inspector}, {260, 220}, Qt::Horizontal);
+  resizeDocks({m_runs, m_inspector}, {300, 220}, Qt::Horizontal);
   resizeDocks({m_jobs, m_log}, {700, 580}, Qt::Horizontal);
   resizeDocks({m_jobs, m_log}, {110, 110}, Qt::Vertical);
   m_row->show();

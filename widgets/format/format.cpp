@@ -21,7 +21,7 @@ QString scaled(double value, double step, const std::array<const char*, 5>& unit
     rest /= step;
     ++unit;
   }
-  const int digits = unit == 0 || rest >= 99.95 || rest == std::floor(rest) ? 0 : 1;
+  const int digits = unit == 0 || rest >= 99.95 || std::lround(rest * 10) % 10 == 0 ? 0 : 1;
   const QString sign = value < 0 ? QString(kMinus) : QString();
   return sign + QString::number(rest, 'f', digits) + u' ' + QLatin1String(units[unit]);
 }

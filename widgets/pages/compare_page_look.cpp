@@ -61,7 +61,6 @@ void ComparePage::build(Selection* selection) {
   referenceLabel->setBuddy(m_referenceBox);
   auto* quantityLabel = new QLabel(tr("Sh&ow"));
   quantityLabel->setBuddy(m_quantity);
-  bar->addWidget(m_header, 1);
   bar->addWidget(quantityLabel);
   bar->addWidget(m_quantity);
   bar->addWidget(referenceLabel);
@@ -69,6 +68,7 @@ void ComparePage::build(Selection* selection) {
   bar->addWidget(m_differenceButton);
   bar->addWidget(m_swap);
   bar->addWidget(m_paste);
+  bar->addStretch();
 
   auto* cards = new QWidget;
   m_cardsLayout = new QGridLayout(cards);
@@ -95,6 +95,7 @@ void ComparePage::build(Selection* selection) {
   auto* layout = new QVBoxLayout(this);
   layout->setContentsMargins(8, 6, 8, 6);
   layout->addLayout(bar);
+  layout->addWidget(m_header);
   layout->addWidget(m_refusal);
   layout->addWidget(m_warning);
   layout->addWidget(split, 1);

@@ -16,7 +16,7 @@
 namespace flashmorph {
 
 namespace {
-constexpr double kLeft = 50, kRight = 62, kBottom = 36;
+constexpr double kLeft = 50, kRight = 62, kLabels = 18, kCaption = 18, kCaptionFrom = 230;
 constexpr double kTitleLine = 18;
 }  // namespace
 
@@ -39,8 +39,9 @@ void CellView::setTrainedLength(int64_t tokens) {
 
 QRectF CellView::plotRect(const QRectF& area) const {
   const double top = 6 + (m_title.isEmpty() ? 0 : kTitleLine) + (m_second.isEmpty() ? 0 : kTitleLine);
-  return {area.left() + kLeft, area.top() + top, std::max(1.0, area.width() - kLeft - kRight),
-          std::max(1.0, area.height() - top - kBottom)};
+  // Low views give the caption's line to the cells.
+  const double bottom = kLabels + (area.height() >= kCaptionFrom ? kCaption : 0);
+  return {area.left() + kLeft, area.top() + top, std::max(1.0, area.width() - kLeft - kRight), std::max(1.0, area.height() - top - bottom)};
 }
 
 QRectF CellView::cellRect(CellRef cell, const QRectF& area) const {
@@ -131,7 +132,7 @@ void CellView::draw(QPainter& painter, const QRectF& area) const {
   for (int d = 0; d < D; d += everyDepth)
     painter.drawText(QRectF(area.left(), plot.top() + (d + 0.5) * one.height() - 8, kLeft - 6, 16), Qt::AlignRight | Qt::AlignVCenter, format::percent(grid->depths[static_cast<size_t>(d)]));
   painter.setPen(quiet(colors));
-  painter.drawText(QRectF(plot.left(), plot.bottom() + 17, plot.width(), 16), Qt::AlignHCenter | Qt::AlignTop, tr("context length, tokens (depth of the answer to the left)"));
+  if (area.height() >= kCaptionFrom) painter.drawText(QRectF(plot.left(), plot.bottom() + 17, plot.width(), 16), Qt::AlignHCenter | Qt::AlignTop, tr("context length, tokens (depth of the answer to the left)"));
   if (m_trainedLength > 0) {
     // Between the last length it was trained for and the first beyond; not where all or none are.
     const auto place = std::upper_bound(grid->lengths.begin(), grid->lengths.end(), m_trainedLength) - grid->lengths.begin();

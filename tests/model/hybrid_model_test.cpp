@@ -195,6 +195,7 @@ TEST(HybridFile, RefusesWhatDoesNotFit) {
 // The gradient of a loss on the logits in every trainable tensor against central differences, in
 // float64.
 TEST(HybridModel, GradientsEqualCentralDifferences) {
+  at::manual_seed(11);
   for (const Case& one : cases()) {
     if (one.kind == BranchKind::window) continue;  // softmax again, of the teacher's kind
     TinyShape shape = one.shape;
@@ -219,9 +220,11 @@ TEST(HybridModel, GradientsEqualCentralDifferences) {
     const at::NoGradGuard no_grad;
     for (size_t i = 0; i < leaves.size(); ++i) {
       // Along the gradient itself the difference quotient is its norm; along a random direction it
-      // sees signs.
+      // sees signs. Both of length 1, or the quotient's own error, which grows with the cube of the
+      // length, passes the tolerance.
+      const at::Tensor random = at::randn_like(leaves[i]);
       for (const at::Tensor& direction :
-           {gradients[i] / (gradients[i].norm() + 1e-30), at::randn_like(leaves[i])}) {
+           {gradients[i] / (gradients[i].norm() + 1e-30), random / random.norm()}) {
         const double eps = 1e-5;
         const at::Tensor kept = leaves[i].clone();
         const auto at_distance = [&](double t) {

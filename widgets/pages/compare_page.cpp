@@ -209,6 +209,7 @@ void ComparePage::refresh() {
 }
 
 void ComparePage::showTable(const std::vector<Shown>& shown) {
+  if (shown.empty()) return m_table->setData({}, {});
   QStringList names;
   std::vector<CompareRow> rows;
   const auto row = [&](const QString& quantity, const QString& unit, auto&& textOf) {

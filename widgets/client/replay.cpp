@@ -113,17 +113,23 @@ void ReplayTransport::send(const QByteArray& line) {
 // What the recording knows about a run that was never opened by hand: its start told handle and name, a
 // list told the rest.
 json ReplayTransport::runSummary(const std::string& handle) const {
-  std::string name;
+  std::string name, kind;
   json summary;
   for (const Exchange& exchange : m_exchanges) {
     const auto result = exchange.answer.is_object() ? exchange.answer.find("result") : exchange.answer.end();
     if (result == exchange.answer.end() || !result->is_object()) continue;
-    if (exchange.method != "run.list" && result->value("run", "") == handle && result->contains("name")) name = result->value("name", "");
+    if (exchange.method != "run.list" && result->value("run", "") == handle && result->contains("name")) {
+      name = result->value("name", "");
+      const size_t end = exchange.method.find(".start");
+      if (end != std::string::npos && kind.empty()) kind = exchange.method.substr(0, end);
+    }
   }
   for (const Exchange& exchange : m_exchanges)
     if (exchange.method == "run.list" && exchange.answer.is_object() && exchange.answer.contains("result"))
       for (const json& one : exchange.answer["result"].value("runs", json::array()))
         if (one.is_object() && one.contains("uuid") && !name.empty() && one.value("name", "") == name) summary = one;
+  if (summary.is_null() && !name.empty())
+    summary = {{"name", name}, {"uuid", "recorded-" + handle}, {"kind", kind}, {"state", "running"}, {"weights_run", name}};
   if (summary.is_object()) summary["run"] = handle;
   return summary;
 }

@@ -193,6 +193,12 @@ void DistillPage::makeStage(const QString& name, const QStringList& main) {
   layout->addWidget(stage.preflight);
   layout->addStretch(1);
   m_forms->addWidget(page);
+  // Only the stage in front takes room.
+  const auto fit = [this, page] {
+    page->setSizePolicy(QSizePolicy::Preferred, m_forms->currentWidget() == page ? QSizePolicy::Preferred : QSizePolicy::Ignored);
+  };
+  connect(m_forms, &QStackedWidget::currentChanged, page, fit);
+  fit();
   m_stages[name] = stage;
   connect(stage.form, &OptionForm::changed, this, &DistillPage::changed);
   connect(stage.preflight, &PreflightPanel::changed, this, &DistillPage::refreshStart);

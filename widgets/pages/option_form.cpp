@@ -108,6 +108,8 @@ void OptionForm::addRow(QFormLayout* layout, const RunOption& option) {
     connect(edit, &QLineEdit::textChanged, this, tell);
     row.editor = edit;
   }
+  // Never squeezed by wrapped labels below.
+  row.editor->setMinimumHeight(row.editor->sizeHint().height());
   row.editor->setObjectName(QStringLiteral("option_") + QString::fromStdString(option.name));
   const QString unit = option.unit.empty() || option.unit == "1" ? QString() : QString::fromStdString(option.unit);
   row.editor->setAccessibleName(unit.isEmpty() ? name : QStringLiteral("%1, %2").arg(name, unit));

@@ -5,8 +5,8 @@
 #include <fmt/format.h>
 
 #include "core/cli/program.h"
+#include "core/jobs/model_summary.h"
 #include "core/load/checkpoint.h"
-#include "core/load/tokenizer.h"
 #include "core/run/budget_solver.h"
 
 namespace flashmorph {
@@ -17,33 +17,8 @@ CommandBody add_inspect_command(CLI::App& app) {
   app.footer("Example: flashmorph inspect MODEL\nReads no weights, but checks name, shape and dtype of every tensor.");
   return [model](CommandContext& context) {
     const ModelConfig c = inspect_checkpoint(*model);
-    const Tokenizer tokenizer = Tokenizer::load(*model);
-    int64_t weights = 0;
-    for (const TensorSpec& tensor : tensor_table(c)) {
-      int64_t count = 1;
-      for (const int64_t size : tensor.shape) count *= size;
-      weights += count;
-    }
+    const nlohmann::json json = model_summary(*model, c);
     const auto L = static_cast<int>(c.layers);
-    nlohmann::json json{{"name", c.name},
-                        {"family", c.family},
-                        {"layers", c.layers},
-                        {"hidden", c.hidden},
-                        {"ffn", c.ffn},
-                        {"heads", c.heads},
-                        {"kv_heads", c.kv_heads},
-                        {"head_dim", c.head_dim},
-                        {"vocab", c.vocab},
-                        {"tied", c.tied},
-                        {"qk_norm", c.qk_norm},
-                        {"qkv_bias", c.qkv_bias},
-                        {"max_position", c.max_position},
-                        {"rope", {{"type", c.rope.type}, {"theta", c.rope.theta}, {"factor", c.rope.factor}}},
-                        {"rms_norm_eps", c.rms_norm_eps},
-                        {"dtype", c.dtype},
-                        {"weights", weights},
-                        {"tokens", tokenizer.vocab_size()},
-                        {"budgets", {{"6:1", budget_of_ratio(L, 6)}, {"3:1", budget_of_ratio(L, 3)}, {"1:1", budget_of_ratio(L, 1)}}}};
     if (context.console.json()) {
       fmt::print("{}\n", json.dump());
       return 0;
@@ -51,7 +26,7 @@ CommandBody add_inspect_command(CLI::App& app) {
     const bool degraded = c.dtype.starts_with("Q");
     fmt::print("{}", text_table({{"model", c.name},
                                  {"family", c.family},
-                                 {"weights", human_count(static_cast<double>(weights)) + ", " + c.dtype +
+                                 {"weights", human_count(json["weights"].get<double>()) + ", " + c.dtype +
                                                  (degraded ? " (a degraded teacher)" : "")},
                                  {"layers", fmt::format("{}", c.layers)},
                                  {"hidden, FFN", fmt::format("{}, {}", c.hidden, c.ffn)},
@@ -60,7 +35,7 @@ CommandBody add_inspect_command(CLI::App& app) {
                                  {"rope", fmt::format("{}, theta {:g}", c.rope.type, c.rope.theta)},
                                  {"trained length", fmt::format("{} tokens", c.max_position)},
                                  {"KV cache", fmt::format("{} per token in bfloat16, all layers full",
-                                                          human_bytes(static_cast<double>(4 * c.layers * c.kv_heads * c.head_dim)))},
+                                                          human_bytes(json["kv_bytes_per_token"].get<double>()))},
                                  {"budgets", fmt::format("K = {} (6:1), {} (3:1), {} (1:1)", budget_of_ratio(L, 6),
                                                          budget_of_ratio(L, 3), budget_of_ratio(L, 1))}}));
     return 0;

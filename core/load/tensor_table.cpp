@@ -35,6 +35,16 @@ std::vector<TensorSpec> tensor_table(const ModelConfig& c) {
   return table;
 }
 
+int64_t weight_count(const ModelConfig& config) {
+  int64_t weights = 0;
+  for (const TensorSpec& tensor : tensor_table(config)) {
+    int64_t count = 1;
+    for (const int64_t size : tensor.shape) count *= size;
+    weights += count;
+  }
+  return weights;
+}
+
 bool is_ignored_tensor(const std::string& name) { return name.ends_with(".rotary_emb.inv_freq"); }
 
 std::string shape_text(const std::vector<int64_t>& shape) {

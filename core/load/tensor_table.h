@@ -19,6 +19,9 @@ struct TensorSpec {
 /// and head last. lm_head.weight is listed only when it is not tied.
 std::vector<TensorSpec> tensor_table(const ModelConfig& config);
 
+/// Weights of a model, the elements of its table.
+int64_t weight_count(const ModelConfig& config);
+
 /// True for names that may lie in a checkpoint and mean nothing (inv_freq buffers of old Llama
 /// files).
 bool is_ignored_tensor(const std::string& name);

@@ -17,6 +17,7 @@ namespace {
 
 constexpr float kStillOne = 0.99F;  // a gate above this has not moved from its start
 constexpr float kNearlyZero = 0.01F;
+constexpr double kApart = 0.1;  // between the last kept and the first dropped score
 
 void check(const GateHistory& history) {
   const size_t wanted = history.rows() * static_cast<size_t>(std::max(history.layers, 0));
@@ -94,15 +95,23 @@ std::optional<GateNotice> first_non_finite(const GateHistory& history) {
   return std::nullopt;
 }
 
-// Since which step the order (or the kept set, with budget > 0) is what it is now. Rows are read
-// backwards from the last.
+// Since which step the order (or the kept set, with whole_order false) is what it is now, with scores
+// that stand apart at the cut all the while: early on all gates sink together in an order that means
+// nothing. Rows are read backwards from the last.
 int64_t unchanged_since(const GateHistory& history, const RunningScore& scores, int budget,
-                        double enough_steps) {
+                        bool whole_order, double enough_steps) {
+  const bool cut = budget > 0 && budget < history.layers;
   const auto state = [&](size_t row) {
-    std::vector<int> order = rank_order(scores.mean(scores.window_start(row, kScoreWindow), row),
-                                        last_raw(history, row));
-    if (budget > 0) {
-      order.resize(static_cast<size_t>(std::min(budget, history.layers)));
+    const std::vector<double> score = scores.mean(scores.window_start(row, kScoreWindow), row);
+    std::vector<int> order = rank_order(score, last_raw(history, row));
+    if (cut) {
+      const auto at = [&](int i) {
+        return score[static_cast<size_t>(order[static_cast<size_t>(i)])];
+      };
+      if (at(budget - 1) - at(budget) < kApart) return std::vector<int>{};
+    }
+    if (!whole_order) {
+      order.resize(static_cast<size_t>(budget));
       std::sort(order.begin(), order.end());
     }
     return order;
@@ -110,6 +119,7 @@ int64_t unchanged_since(const GateHistory& history, const RunningScore& scores, 
   const size_t last = history.rows() - 1;
   const std::vector<int> now = state(last);
   int64_t since = history.step[last];
+  if (now.empty()) return since;
   for (size_t row = last; row-- > 0;) {
     if (state(row) != now) break;
     since = history.step[row];
@@ -193,7 +203,7 @@ std::vector<GateNotice> gate_notices(const GateHistory& history, int64_t total_s
   }
   if (!notices.empty() || history.layers < 2) return notices;
   const RunningScore scores(history);
-  const int64_t order_since = unchanged_since(history, scores, 0, fifth);
+  const int64_t order_since = unchanged_since(history, scores, budget, true, fifth);
   if (static_cast<double>(step - order_since) >= fifth) {
     notices.push_back(
         {GateNoticeKind::order_unchanged,
@@ -202,7 +212,7 @@ std::vector<GateNotice> gate_notices(const GateHistory& history, int64_t total_s
              order_since, step - order_since),
          step, -1});
   } else if (budget > 0 && budget < history.layers) {
-    const int64_t kept_since = unchanged_since(history, scores, budget, fifth);
+    const int64_t kept_since = unchanged_since(history, scores, budget, false, fifth);
     if (static_cast<double>(step - kept_since) >= fifth)
       notices.push_back(
           {GateNoticeKind::kept_unchanged,

@@ -60,7 +60,8 @@ struct GateNotice {
 };
 
 /// Everything worth saying about the history now, worst first. total_steps: planned steps S.
-/// budget: K, 0 leaves out kept_unchanged.
+/// budget: K; order and kept set count as settled only while the scores at this cut stand 0.1 apart.
+/// 0: no cut, and kept_unchanged is left out.
 std::vector<GateNotice> gate_notices(const GateHistory& history, int64_t total_steps,
                                      int budget = 0);
 

@@ -4,9 +4,8 @@
 #include <unistd.h>
 
 #include "core/export/export_target.h"
+#include "core/jobs/model_summary.h"
 #include "core/load/checkpoint.h"
-#include "core/load/tokenizer.h"
-#include "core/run/budget_solver.h"
 #include "core/serve/failure.h"
 #include "core/serve/memory_use.h"
 #include "core/serve/requests.h"
@@ -52,9 +51,7 @@ Json inspect(const std::string& model) {
     if (error.code() != ErrorCode::unsupported_model) throw;
     return {{"model", model}, {"unsupported", {error.message()}}, {"hint", error.hint()}};
   }
-  const Tokenizer tokenizer = Tokenizer::load(model);
-  const int64_t weights = weight_count(c);
-  const auto L = static_cast<int>(c.layers);
+  Json json = model_summary(model, c);
   Json targets = Json::array();
   for (const ExportTarget target : export_targets())
     targets.push_back(
@@ -63,32 +60,9 @@ Json inspect(const std::string& model) {
          {"reason", target == ExportTarget::plan
                         ? ""
                         : "depends on plan and branches: preflight of export tells"}});
-  return {{"name", c.name},
-          {"family", c.family},
-          {"layers", c.layers},
-          {"hidden", c.hidden},
-          {"ffn", c.ffn},
-          {"heads", c.heads},
-          {"kv_heads", c.kv_heads},
-          {"head_dim", c.head_dim},
-          {"vocab", c.vocab},
-          {"tied", c.tied},
-          {"qk_norm", c.qk_norm},
-          {"qkv_bias", c.qkv_bias},
-          {"max_position", c.max_position},
-          {"rope", {{"type", c.rope.type}, {"theta", c.rope.theta}, {"factor", c.rope.factor}}},
-          {"rms_norm_eps", c.rms_norm_eps},
-          {"dtype", c.dtype},
-          {"weights", weights},
-          {"weights_bytes", {{"float32", 4 * weights}, {"bfloat16", 2 * weights}}},
-          {"kv_bytes_per_token", 4 * c.layers * c.kv_heads * c.head_dim},
-          {"tokens", tokenizer.vocab_size()},
-          {"budgets",
-           {{"6:1", budget_of_ratio(L, 6)},
-            {"3:1", budget_of_ratio(L, 3)},
-            {"1:1", budget_of_ratio(L, 1)}}},
-          {"unsupported", Json::array()},
-          {"targets", targets}};
+  json["unsupported"] = Json::array();
+  json["targets"] = std::move(targets);
+  return json;
 }
 
 void load_model(Engine& engine, const Json& params, const Responder& later) {

@@ -22,16 +22,6 @@ std::string key_of(const fs::path& file) {
 
 }  // namespace
 
-int64_t weight_count(const ModelConfig& config) {
-  int64_t weights = 0;
-  for (const TensorSpec& tensor : tensor_table(config)) {
-    int64_t count = 1;
-    for (const int64_t size : tensor.shape) count *= size;
-    weights += count;
-  }
-  return weights;
-}
-
 nlohmann::json ModelInfo::to_json() const {
   if (state != "loaded") return {{"state", state}, {"model", path}};
   return {{"state", state},      {"model", path},  {"name", name},   {"layers", layers},

@@ -58,7 +58,4 @@ class ModelHolder {
   ModelInfo info_;
 };
 
-/// Weights of a model, and their bytes in a dtype ("float32" or "bfloat16").
-int64_t weight_count(const ModelConfig& config);
-
 }  // namespace flashmorph

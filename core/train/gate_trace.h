@@ -3,8 +3,11 @@
 #pragma once
 
 #include <cstdint>
+#include <set>
 #include <string>
 #include <vector>
+
+#include "core/run/gate_rank.h"
 
 namespace flashmorph {
 
@@ -13,9 +16,9 @@ class GateTrace {
   GateTrace(int64_t steps, int64_t layers, int64_t budget)
       : steps_(steps), layers_(layers), budget_(budget) {}
 
-  /// Takes the gates after one more step, after and before clamping. Returns an ill seen for the
-  /// first time, else "": from a fifth of the steps on all gates at 1 or all at 0; the `budget`
-  /// largest gates unchanged for a fifth of the steps (budget 0: not told).
+  /// Takes the gates after one more step, after and before clamping. Returns what gate_notices (core/run,
+  /// the same words as in the window) finds for the first time, else ""; looked for a hundred times a run.
+  /// budget 0: whether the layers are settled is not told.
   std::string add(const std::vector<double>& alpha, const std::vector<double>& raw);
 
   int64_t size() const { return static_cast<int64_t>(alpha_.size()); }
@@ -29,13 +32,12 @@ class GateTrace {
   std::vector<double> late_mean(int64_t first, int64_t end) const;
 
  private:
-  std::string ill(const std::vector<double>& alpha, const std::vector<double>& raw);
+  std::string ill();
 
   int64_t steps_, layers_, budget_;
   std::vector<std::vector<double>> alpha_, raw_;  // [step][layer]
-  std::vector<int64_t> kept_;                     // the budget largest gates, sorted
-  int64_t unchanged_ = 0;                         // steps since kept_ last changed
-  bool told_ones_ = false, told_zeros_ = false, told_order_ = false;
+  GateHistory history_;                           // the same, as core/run takes it
+  std::set<GateNoticeKind> told_;
   std::string notice_;
 };
 

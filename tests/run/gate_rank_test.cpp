@@ -121,6 +121,12 @@ TEST(GateNotices, KeptSetMayStandWhileTheOrderWithinMoves) {
   EXPECT_TRUE(gate_notices(history, 100).empty());
 }
 
+TEST(GateNotices, GatesThatSinkTogetherAreNotSettled) {
+  EXPECT_TRUE(gate_notices(constant(50, {0.9, 0.95, 0.88}), 100, 1).empty());
+  EXPECT_THAT(kinds(gate_notices(constant(50, {0.9, 0.95, 0.7}), 100, 2)),
+              ElementsAre(GateNoticeKind::order_unchanged));
+}
+
 TEST(GateNotices, NonFiniteNamesStepAndLayer) {
   GateHistory history = constant(5, {1, 1, 1});
   history.add(6, {1, 1, std::numeric_limits<double>::quiet_NaN()}, {1, 1, 1});

@@ -25,9 +25,17 @@ QString row(const QString& name, const QString& value) {
 QString section(const QString& title, const QString& rows) {
   return rows.isEmpty() ? QString() : QStringLiteral("<p style='margin-bottom:2px'><b>%1</b></p><table>%2</table>").arg(title.toHtmlEscaped(), rows);
 }
-QString shortText(const nlohmann::json& value) {
-  QString text = value.is_string() ? QString::fromStdString(value.get<std::string>()) : QString::fromStdString(value.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
-  return text.size() > 80 ? text.left(38) + QStringLiteral("…") + text.right(38) : text;
+// Whole, so that a command can be copied; what is nested is said in words that wrap.
+QString wrapping(const nlohmann::json& value) {
+  if (value.is_string()) return QString::fromStdString(value.get<std::string>());
+  if (value.is_number_float()) return format::number(value.get<double>(), 4);
+  if (!value.is_object()) return QString::fromStdString(value.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+  QStringList parts;
+  for (const auto& [key, one] : value.items()) {
+    const QString text = wrapping(one);
+    parts += QString::fromStdString(key).replace(u'_', u' ') + u' ' + (key.ends_with("sha256") ? text.left(12) : text);
+  }
+  return parts.join(QStringLiteral(", "));
 }
 
 }  // namespace
@@ -174,7 +182,7 @@ QString InspectorDock::runText() const {
   rows += row(tr("state"), run->problem.isEmpty() ? QString::fromStdString(run->record.state) : run->problem);
   rows += row(tr("layers"), QString::number(run->layers()));
   if (!run->record.steps.step.empty()) rows += row(tr("steps"), run->totalSteps > 0 ? QStringLiteral("%1 / %2").arg(run->record.steps.step.back()).arg(run->totalSteps) : QString::number(run->record.steps.step.back()));
-  rows += row(tr("made"), QString::fromStdString(run->record.created_utc));
+  rows += row(tr("made"), QString::fromStdString(run->record.created_utc).replace(u'T', u' ').replace(u'Z', QStringLiteral(" UTC")));
   rows += row(tr("by"), QString::fromStdString(run->record.generator));
   rows += row(tr("uuid"), run->uuid.left(8));
   rows += row(tr("revision"), QString::number(run->record.revision));
@@ -183,7 +191,7 @@ QString InspectorDock::runText() const {
   QString provenance;
   if (run->record.provenance.is_object())
     for (const auto& [key, value] : run->record.provenance.items())
-      if (!value.is_object() || !value.empty()) provenance += row(QString::fromStdString(key).replace(u'_', u' '), shortText(value));
+      if (!value.is_object() || !value.empty()) provenance += row(QString::fromStdString(key).replace(u'_', u' '), key.ends_with("sha256") ? wrapping(value).left(12) : wrapping(value));
   return text + section(tr("Provenance"), provenance);
 }
 

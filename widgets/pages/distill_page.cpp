@@ -20,6 +20,7 @@
 #include "widgets/pages/option_form.h"
 #include "widgets/pages/plan_choice.h"
 #include "widgets/pages/preflight_panel.h"
+#include "widgets/pages/stage_form.h"
 #include "widgets/state/run_store.h"
 #include "widgets/state/workspace.h"
 #include "widgets/views/curve_chart.h"
@@ -184,39 +185,17 @@ DistillPage::DistillPage(EngineClient* client, RunStore* store, Workspace* works
 }
 
 void DistillPage::makeStage(const QString& name, const QStringList& main) {
-  auto* page = new QWidget;
-  auto* layout = new QVBoxLayout(page);
-  layout->setContentsMargins(0, 4, 0, 0);
-  Stage stage{new OptionForm(name.toStdString(), main, kHidden, page), new PreflightPanel(m_client, name, page)};
-  layout->addWidget(stage.form);
-  layout->addWidget(new QLabel(tr("<b>Checks before the start</b>")));
-  layout->addWidget(stage.preflight);
-  layout->addStretch(1);
-  m_forms->addWidget(page);
-  // Only the stage in front takes room.
-  const auto fit = [this, page] {
-    page->setSizePolicy(QSizePolicy::Preferred, m_forms->currentWidget() == page ? QSizePolicy::Preferred : QSizePolicy::Ignored);
-  };
-  connect(m_forms, &QStackedWidget::currentChanged, page, fit);
-  fit();
+  auto* stage = new StageForm(m_client, name, main, kHidden, m_forms);
   m_stages[name] = stage;
-  connect(stage.form, &OptionForm::changed, this, &DistillPage::changed);
-  connect(stage.preflight, &PreflightPanel::changed, this, &DistillPage::refreshStart);
-  connect(stage.preflight, &PreflightPanel::cureChosen, this, [this, name](const json& set) {
-    json values = to_json(m_stages[name].form->config());
-    for (const auto& [key, value] : set.items()) values[key] = value;
-    try {
-      m_stages[name].form->setConfig(run_config_of(values, "cure", name.toStdString()));
-    } catch (const std::exception&) {
-      // A cure of a newer engine that this form does not know: the row stays.
-    }
-  });
+  connect(stage->form(), &OptionForm::changed, this, &DistillPage::changed);
+  connect(stage->preflight(), &PreflightPanel::changed, this, &DistillPage::refreshStart);
+  connect(stage->preflight(), &PreflightPanel::cureChosen, this, [stage](const json& set) { stage->apply(stage->form()->config(), set); });
 }
 
 QString DistillPage::stage() const { return m_stage->currentData().toString(); }
 
 RunConfig DistillPage::config() const {
-  RunConfig config = m_stages[stage()].form->config();
+  RunConfig config = m_stages[stage()]->form()->config();
   config.command = stage().toStdString();
   const Run* run = m_store->run(m_workspace->currentRun());
   config.plan = m_plan->plan().toStdString();
@@ -243,17 +222,17 @@ QString DistillPage::commandLine() const {
 }
 
 void DistillPage::changed() {
-  const Stage stage = m_stages.value(this->stage());
-  if (!stage.form) return;
+  const StageForm* stage = m_stages.value(this->stage());
+  if (!stage) return;
   m_said.clear();
-  if (stage.form->problem().isEmpty() && m_store->run(m_workspace->currentRun())) stage.preflight->check(config());
+  if (stage->form()->problem().isEmpty() && m_store->run(m_workspace->currentRun())) stage->preflight()->check(config());
   m_command->setText(commandLine());
   refreshStart();
 }
 
 void DistillPage::refreshStart() {
-  const Stage stage = m_stages.value(this->stage());
-  if (!stage.form || !m_why) return;
+  const StageForm* stage = m_stages.value(this->stage());
+  if (!stage || !m_why) return;
   const Run* run = m_store->run(m_workspace->currentRun());
   QString why;
   if (m_starting)
@@ -266,12 +245,12 @@ void DistillPage::refreshStart() {
     why = tr("No engine: start it with Tools, Start engine.");
   else if (!m_client->info().canStart(this->stage()))
     why = m_client->isReplay() ? tr("This is a recording: nothing can be started.") : tr("This engine cannot %1: it is not among its stages (%2).").arg(this->stage(), m_client->info().stages.join(QStringLiteral(", ")));
-  else if (const QString problem = stage.form->problem(); !problem.isEmpty())
+  else if (const QString problem = stage->form()->problem(); !problem.isEmpty())
     why = problem;
-  else if (!stage.preflight->isKnown())
+  else if (!stage->preflight()->isKnown())
     why = tr("Checking…");
-  else if (!stage.preflight->allows())
-    why = stage.preflight->stops().join(QStringLiteral("; "));
+  else if (!stage->preflight()->allows())
+    why = stage->preflight()->stops().join(QStringLiteral("; "));
   m_start->setEnabled(why.isEmpty());
   m_start->setToolTip(why.isEmpty() ? tr("Ctrl+Return") : why);
   m_why->setText(why.isEmpty() ? m_said : why);
@@ -280,7 +259,7 @@ void DistillPage::refreshStart() {
 
 void DistillPage::launch() {
   if (!m_start->isEnabled()) return;
-  const Stage stage = m_stages[this->stage()];
+  const StageForm* stage = m_stages[this->stage()];
   auto* dialog = new QDialog(this);
   dialog->setAttribute(Qt::WA_DeleteOnClose);
   dialog->setObjectName(QStringLiteral("launchDialog"));
@@ -299,8 +278,8 @@ void DistillPage::launch() {
   };
   row(tr("Plan"), m_plan->currentText());
   row(tr("Tokens"), format::compact(tokens));
-  row(tr("Time"), stage.preflight->estimate_s() >= 0 ? format::duration(stage.preflight->estimate_s()) : tr("unknown: no step was measured yet"));
-  for (const QString& line : stage.preflight->lines()) row(line.section(u':', 0, 0).replace(u'_', u' '), line.section(u':', 1).trimmed());
+  row(tr("Time"), stage->preflight()->estimate_s() >= 0 ? format::duration(stage->preflight()->estimate_s()) : tr("unknown: no step was measured yet"));
+  for (const QString& line : stage->preflight()->lines()) row(line.section(u':', 0, 0).replace(u'_', u' '), line.section(u':', 1).trimmed());
   row(tr("Command"), commandLine());
   layout->addLayout(form);
   auto* buttons = new QDialogButtonBox;

@@ -18,9 +18,8 @@ class QStackedWidget;
 namespace flashmorph {
 
 class CurveChart;
-class OptionForm;
 class PlanChoice;
-class PreflightPanel;
+class StageForm;
 class RunStore;
 class Selection;
 class Workspace;
@@ -39,10 +38,6 @@ class DistillPage : public QWidget {
   void startNow();
 
  private:
-  struct Stage {
-    OptionForm* form = nullptr;
-    PreflightPanel* preflight = nullptr;
-  };
   void makeStage(const QString& stage, const QStringList& main);
   void changed();
   void refreshStart();
@@ -55,7 +50,7 @@ class DistillPage : public QWidget {
   QComboBox* m_stage;
   PlanChoice* m_plan;
   QStackedWidget* m_forms;
-  QHash<QString, Stage> m_stages;
+  QHash<QString, StageForm*> m_stages;
   QLabel *m_why, *m_command, *m_state, *m_probes;
   QPushButton *m_start, *m_stopAfter, *m_stopNow;
   CurveChart* m_loss;

@@ -164,11 +164,11 @@ void GatesPage::updateNotices(const Run& run, int budget) {
   QStringList lines;
   if (!run.problem.isEmpty()) lines += run.problem;
   if (run.thinnedEvery > 1) lines += tr("The engine sends every %1th step to keep up; the run file has all of them.").arg(run.thinnedEvery);
-  if (!run.record.gates.alpha.empty()) {
+  // What is an ill after a fifth of the steps is none before: nothing is said while their number is not known.
+  if (!run.record.gates.alpha.empty() && run.totalSteps > 0) {
     const GateHistory history = run.record.gate_history();
-    const int64_t total = run.totalSteps > 0 ? run.totalSteps : history.step.empty() ? 0 : history.step.back();
     try {
-      for (const GateNotice& notice : gate_notices(history, total, budget)) {
+      for (const GateNotice& notice : gate_notices(history, run.totalSteps, budget)) {
         QString text = QString::fromStdString(notice.message);
         if (!text.isEmpty()) text[0] = text[0].toUpper();
         lines += text;

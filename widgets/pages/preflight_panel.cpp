@@ -52,8 +52,16 @@ void PreflightPanel::check(const RunConfig& config) {
   emit changed();
 }
 
+// The check of a training takes measured steps: only for a panel that somebody looks at.
+void PreflightPanel::showEvent(QShowEvent* event) {
+  QWidget::showEvent(event);
+  if (m_waiting) m_timer.start();
+}
+
 void PreflightPanel::ask() {
   if (m_config.command.empty()) return;
+  m_waiting = !isVisible();
+  if (m_waiting) return;
   if (!m_client->isReady()) {
     say(tr("No engine: checks need it. Start one with Tools, Start engine."));
     return;

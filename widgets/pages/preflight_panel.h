@@ -37,6 +37,9 @@ class PreflightPanel : public QWidget {
   void changed();
   void cureChosen(const nlohmann::json& set);  ///< {option: value}
 
+ protected:
+  void showEvent(QShowEvent* event) override;
+
  private:
   void ask();
   void say(const QString& text);
@@ -51,6 +54,7 @@ class PreflightPanel : public QWidget {
   QString m_command;
   double m_estimate_s = -1;
   bool m_known = false;
+  bool m_waiting = false;  ///< to be asked once the panel is shown
   quint64 m_number = 0;
 };
 

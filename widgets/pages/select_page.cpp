@@ -131,8 +131,10 @@ void SelectPage::refresh() {
   }
   fillScores(*run);
   fillSets(*run);
-  if (m_shown != run->uuid) {
-    m_shown = run->uuid;
+  m_shown = run->uuid;
+  // A live run names its teacher only with its first commit.
+  if (const QString teacher = teacherId(run->record); teacher != m_truthOf) {
+    m_truthOf = teacher;
     m_truth = TruthTable::find(run->record);
   }
   const Run* scored = scoreRun();

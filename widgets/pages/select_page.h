@@ -96,7 +96,7 @@ class SelectPage : public QWidget {
   std::vector<Lock> m_locks;
   BudgetSolution m_solution;
   std::shared_ptr<const TruthTable> m_truth;
-  QString m_truthRun, m_shown;
+  QString m_truthOf, m_shown;  ///< teacher whose truth was looked for; run shown
   bool m_filling = false;
 };
 

@@ -18,6 +18,7 @@
 #include "widgets/format/format.h"
 #include "widgets/pages/option_form.h"
 #include "widgets/pages/preflight_panel.h"
+#include "widgets/pages/stage_form.h"
 #include "widgets/shell/resources_folder.h"
 #include "widgets/state/run_store.h"
 #include "widgets/state/workspace.h"
@@ -161,7 +162,7 @@ SetupPage::SetupPage(EngineClient* client, RunStore* store, Workspace* workspace
     if (!path.isEmpty()) setModel(path);
   });
   connect(m_stage, &QComboBox::currentIndexChanged, this, [this] {
-    m_forms->setCurrentWidget(m_stages[stage()].form->parentWidget());
+    m_forms->setCurrentWidget(m_stages[stage()]);
     m_aligned->setEnabled(stage() != u"align");
     changed();
   });
@@ -181,45 +182,23 @@ SetupPage::SetupPage(EngineClient* client, RunStore* store, Workspace* workspace
   changed();
 }
 
-SetupPage::Stage& SetupPage::makeStage(const QString& name, const QStringList& main) {
-  auto* page = new QWidget;
-  auto* layout = new QVBoxLayout(page);
-  layout->setContentsMargins(0, 4, 0, 0);
-  Stage stage{new OptionForm(name.toStdString(), main, kHidden, page), new PreflightPanel(m_client, name, page)};
-  layout->addWidget(stage.form);
-  auto* title = new QLabel(tr("<b>Checks before the start</b>"));
-  layout->addWidget(title);
-  layout->addWidget(stage.preflight);
-  layout->addStretch(1);
-  m_forms->addWidget(page);
-  // Only the stage in front takes room.
-  const auto fit = [this, page] {
-    page->setSizePolicy(QSizePolicy::Preferred, m_forms->currentWidget() == page ? QSizePolicy::Preferred : QSizePolicy::Ignored);
-  };
-  connect(m_forms, &QStackedWidget::currentChanged, page, fit);
-  fit();
+void SetupPage::makeStage(const QString& name, const QStringList& main) {
+  auto* stage = new StageForm(m_client, name, main, kHidden, m_forms);
   m_stages[name] = stage;
-  connect(stage.form, &OptionForm::changed, this, &SetupPage::changed);
-  connect(stage.preflight, &PreflightPanel::changed, this, &SetupPage::refreshLaunch);
-  connect(stage.preflight, &PreflightPanel::cureChosen, this, [this, name](const json& set) {
-    json values = to_json(config());
-    for (const auto& [key, value] : set.items()) values[key] = value;
-    try {
-      const RunConfig cured = run_config_of(values, "cure", name.toStdString());
-      m_stages[name].form->setConfig(cured);
-      if (set.contains("aligned")) m_aligned->setEditText(QString::fromStdString(cured.aligned));
-      if (set.contains("model")) m_model->setText(QString::fromStdString(cured.model));
-    } catch (const std::exception&) {
-      // A cure of a newer engine that this form does not know: the row stays.
-    }
+  connect(stage->form(), &OptionForm::changed, this, &SetupPage::changed);
+  connect(stage->preflight(), &PreflightPanel::changed, this, &SetupPage::refreshLaunch);
+  connect(stage->preflight(), &PreflightPanel::cureChosen, this, [this, stage](const json& set) {
+    const auto cured = stage->apply(config(), set);
+    if (!cured) return;
+    if (set.contains("aligned")) m_aligned->setEditText(QString::fromStdString(cured->aligned));
+    if (set.contains("model")) m_model->setText(QString::fromStdString(cured->model));
   });
-  return m_stages[name];
 }
 
 QString SetupPage::stage() const { return m_stage->currentData().toString(); }
 
 RunConfig SetupPage::config() const {
-  RunConfig config = m_stages[stage()].form->config();
+  RunConfig config = m_stages[stage()]->form()->config();
   config.command = stage().toStdString();
   config.model = m_model->text().trimmed().toStdString();
   if (stage() != u"align") {
@@ -245,6 +224,7 @@ void SetupPage::setModel(const QString& path) {
 
 void SetupPage::applyPreset(const QString& name) {
   const std::string command = stage().toStdString();
+  m_evalSet = nullptr;
   try {
     RunConfig preset = default_config(command);
     if (name.endsWith(u".json")) {
@@ -256,10 +236,18 @@ void SetupPage::applyPreset(const QString& name) {
       for (const auto& [key, value] : all.items())
         if (const RunOption* option = find_option(key); option && option->takes(command)) mine[key] = value;
       preset = run_config_of(mine, name.toStdString(), command);
+      // How it would be judged is said with the run, so that Select can show that map.
+      if (all.contains("lengths")) {
+        m_evalSet = {{"name", QFileInfo(name).completeBaseName().toStdString()}};
+        for (const char* key : {"task", "lengths", "depths", "trials", "seed"})
+          if (all.contains(key)) m_evalSet[key] = all[key];
+        for (const char* key : {"passkeys", "passkey_words"})
+          if (all.contains(key)) m_evalSet["strings"][key] = all[key].dump();
+      }
     } else {
       preset = default_config(command, name.toStdString());
     }
-    m_stages[stage()].form->setConfig(preset);
+    m_stages[stage()]->form()->setConfig(preset);
   } catch (const std::exception& error) {
     m_why->setText(tr("The preset cannot be used: %1").arg(QString::fromUtf8(error.what())));
   }
@@ -343,17 +331,17 @@ void SetupPage::showModel(const Reply& reply) {
 
 void SetupPage::changed() {
   const QString name = stage();
-  const Stage& stage = m_stages[name];
-  if (!stage.preflight) return;
-  const QString problem = stage.form->problem();
-  if (problem.isEmpty() && !m_model->text().trimmed().isEmpty()) stage.preflight->check(config());
+  const StageForm* stage = m_stages.value(name);
+  if (!stage) return;
+  const QString problem = stage->form()->problem();
+  if (problem.isEmpty() && !m_model->text().trimmed().isEmpty()) stage->preflight()->check(config());
   m_command->setText(commandLine());
   refreshLaunch();
 }
 
 void SetupPage::refreshLaunch() {
-  const Stage stage = m_stages.value(this->stage());
-  if (!stage.form) return;
+  const StageForm* stage = m_stages.value(this->stage());
+  if (!stage) return;
   QString why;
   if (m_starting)
     why = tr("Starting…");
@@ -363,12 +351,12 @@ void SetupPage::refreshLaunch() {
     why = tr("No engine: start it with Tools, Start engine.");
   else if (!m_client->info().canStart(this->stage()))
     why = m_client->isReplay() ? tr("This is a recording: nothing can be started.") : tr("This engine cannot start %1.").arg(this->stage());
-  else if (const QString problem = stage.form->problem(); !problem.isEmpty())
+  else if (const QString problem = stage->form()->problem(); !problem.isEmpty())
     why = problem;
-  else if (!stage.preflight->isKnown())
+  else if (!stage->preflight()->isKnown())
     why = tr("Checking…");
-  else if (!stage.preflight->allows())
-    why = stage.preflight->stops().join(QStringLiteral("; "));
+  else if (!stage->preflight()->allows())
+    why = stage->preflight()->stops().join(QStringLiteral("; "));
   m_launch->setEnabled(why.isEmpty());
   m_launch->setToolTip(why.isEmpty() ? tr("Ctrl+Return") : why);
   m_why->setText(why);
@@ -396,10 +384,20 @@ void SetupPage::launch() {
       if (!run) return;
       wait->deleteLater();
       m_workspace->setCurrentRun(run->uuid);
+      keepEvalSet(handle);
     };
     connect(m_store, &RunStore::runChanged, wait, arrived);
     arrived();
     emit launched(handle);
+  });
+}
+
+void SetupPage::keepEvalSet(const QString& run) {
+  if (m_evalSet.is_null()) return;
+  json params = m_evalSet;
+  params["run"] = run.toStdString();
+  m_client->call(QStringLiteral("eval_set.save"), params, this, [this](const Reply& reply) {
+    if (!reply.ok) m_client->logLine({"warning", tr("The preset's eval set was not saved: %1").arg(reply.failure.message).toStdString(), ""});
   });
 }
 

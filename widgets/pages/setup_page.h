@@ -19,8 +19,7 @@ class QStackedWidget;
 
 namespace flashmorph {
 
-class OptionForm;
-class PreflightPanel;
+class StageForm;
 class RunStore;
 class Selection;
 class Workspace;
@@ -43,18 +42,16 @@ class SetupPage : public QWidget {
   void launched(const QString& run);  ///< uuid, or empty while unknown
 
  private:
-  struct Stage {
-    OptionForm* form = nullptr;
-    PreflightPanel* preflight = nullptr;
-  };
-  Stage& makeStage(const QString& stage, const QStringList& main);
+  void makeStage(const QString& stage, const QStringList& main);
   void inspect();
   void showModel(const Reply& reply);
   void changed();
   void applyPreset(const QString& name);
+  void keepEvalSet(const QString& run);
   void refreshLaunch();
   void refreshAligned();
 
+  nlohmann::json m_evalSet;  ///< of the preset chosen: saved with the run that is started; null: none
   EngineClient* m_client;
   RunStore* m_store;
   Workspace* m_workspace;
@@ -63,7 +60,7 @@ class SetupPage : public QWidget {
   QComboBox *m_stage, *m_preset, *m_aligned;
   QStackedWidget* m_forms;
   QPushButton* m_launch;
-  QHash<QString, Stage> m_stages;
+  QHash<QString, StageForm*> m_stages;
   QString m_truth;
   QTimer m_inspectSoon;
   bool m_starting = false, m_modelOk = false;

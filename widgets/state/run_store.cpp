@@ -24,6 +24,7 @@ namespace {
 constexpr int kApplyEvery_ms = 100;
 constexpr size_t kMostPending = 20'000;
 constexpr qint64 kPiece = 524'288;
+constexpr int kOpenAgain_ms = 250, kOpenTries = 40;
 
 QString q(const std::string& s) { return QString::fromStdString(s); }
 QString text(const json& object, const char* key) {
@@ -476,7 +477,19 @@ void RunStore::askForSets(const QString& uuid, const QString& set) {
 void RunStore::resolveHandle(const QString& handle, const QString& kind) {
   if (handle.isEmpty() || m_uuidOfHandle.contains(handle) || m_resolving.contains(handle)) return;
   m_resolving.insert(handle);
-  m_client->call(QStringLiteral("run.open"), {{"run", handle.toStdString()}}, this, [this, handle, kind](const Reply& reply) {
+  askForRun(handle, kind, kOpenTries);
+}
+
+void RunStore::askForRun(const QString& handle, const QString& kind, int tries) {
+  m_client->call(QStringLiteral("run.open"), {{"run", handle.toStdString()}}, this, [this, handle, kind, tries](const Reply& reply) {
+    if (!m_resolving.contains(handle)) return;  // the engine it was of is gone
+    // A job tells its run before it has made the folder; its events wait meanwhile.
+    if (!reply.ok && tries > 1 && m_client->isReady() && !m_client->isReplay()) {
+      QTimer::singleShot(kOpenAgain_ms, this, [this, handle, kind, tries] {
+        if (m_resolving.contains(handle)) askForRun(handle, kind, tries - 1);
+      });
+      return;
+    }
     m_resolving.remove(handle);
     QString uuid = reply.ok ? takeSummary(reply.result) : QString();
     if (uuid.isEmpty()) {

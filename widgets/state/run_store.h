@@ -118,6 +118,7 @@ class RunStore : public QObject {
   void jobStateArrived(const JobStateEvent& event);
   void committed(const RunCommittedEvent& event);
   void resolveHandle(const QString& handle, const QString& kind);
+  void askForRun(const QString& handle, const QString& kind, int tries);
   QString takeSummary(const nlohmann::json& summary);
   void askForSets(const QString& uuid, const QString& set);
   void load(const QString& uuid);

@@ -132,7 +132,11 @@ void CellView::draw(QPainter& painter, const QRectF& area) const {
   for (int d = 0; d < D; d += everyDepth)
     painter.drawText(QRectF(area.left(), plot.top() + (d + 0.5) * one.height() - 8, kLeft - 6, 16), Qt::AlignRight | Qt::AlignVCenter, format::percent(grid->depths[static_cast<size_t>(d)]));
   painter.setPen(quiet(colors));
-  if (area.height() >= kCaptionFrom) painter.drawText(QRectF(plot.left(), plot.bottom() + 17, plot.width(), 16), Qt::AlignHCenter | Qt::AlignTop, tr("context length, tokens (depth of the answer to the left)"));
+  if (area.height() >= kCaptionFrom) {
+    const QString whole = tr("context length, tokens (depth of the answer to the left)");
+    painter.drawText(QRectF(plot.left(), plot.bottom() + 17, plot.width(), 16), Qt::AlignHCenter | Qt::AlignTop,
+                     metrics.horizontalAdvance(whole) <= plot.width() ? whole : tr("length, tokens"));
+  }
   if (m_trainedLength > 0) {
     // Between the last length it was trained for and the first beyond; not where all or none are.
     const auto place = std::upper_bound(grid->lengths.begin(), grid->lengths.end(), m_trainedLength) - grid->lengths.begin();

@@ -56,6 +56,12 @@ struct Bench {
     client.connectTo(std::move(transport));
     return fake;
   }
+
+  // A hidden page asks the engine for nothing.
+  void showPage(const QString& name) {
+    window.show();
+    window.showPage(name);
+  }
 };
 
 void namelessControls(QAccessibleInterface* at, QStringList& nameless, int depth = 0) {
@@ -126,6 +132,7 @@ class WindowTest : public QObject {
   void setupLaunchesWhatItShows() {
     Bench b;
     FakeTransport* fake = b.connectFake();
+    b.showPage(QStringLiteral("setup"));
     fake->answers["gates.start"] = [](const json&) { return json{{"job", "j1"}, {"run", "r1"}, {"name", "gates"}, {"path", "/runs/gates"}, {"command", "c"}}; };
     auto* setup = static_cast<SetupPage*>(b.window.page(QStringLiteral("setup")));
     auto* launch = setup->findChild<QPushButton*>(QStringLiteral("launch"));
@@ -156,6 +163,7 @@ class WindowTest : public QObject {
       const bool cured = params.value("steps", 0) == 5;
       return json{{"rows", {{{"name", "disk"}, {"level", cured ? "ok" : "stop"}, {"text", "too big"}, {"cures", {{{"text", "5 steps"}, {"set", {{"steps", 5}}}}}}}}}, {"estimate_s", nullptr}, {"estimate_from", "guessed"}, {"command", "c"}};
     };
+    b.showPage(QStringLiteral("setup"));
     auto* setup = static_cast<SetupPage*>(b.window.page(QStringLiteral("setup")));
     setup->setModel(QStringLiteral("/model"));
     QTRY_VERIFY_WITH_TIMEOUT(fake->asked("preflight") > 0 && setup->findChild<QPushButton*>(QStringLiteral("cure1")), 5000);
@@ -191,6 +199,7 @@ class WindowTest : public QObject {
     Bench b;
     b.connectFake();
     QTRY_COMPARE(b.client.state(), EngineState::ready);
+    b.showPage(QStringLiteral("setup"));
     auto* setup = static_cast<SetupPage*>(b.window.page(QStringLiteral("setup")));
     setup->loadDemo(QStringLiteral(RESOURCES_DIR));
     QTRY_VERIFY_WITH_TIMEOUT(setup->findChild<QPushButton*>(QStringLiteral("launch"))->isEnabled(), 5000);

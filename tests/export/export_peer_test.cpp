@@ -185,22 +185,46 @@ TEST(LlamaCppOpens, IrregularHybridsInThreeTypes) {
   }
 }
 
+// Shapes that fla's kernels take too (heads of 16 and more). FLASHMORPH_FLA_FOLDER keeps the
+// exports for check_fla_gpu.py on a machine with a GPU.
 TEST(Fla, EqualsAFloat64RecurrenceOfItsOwnFiles) {
   if (!fs::exists(peer_python())) GTEST_SKIP() << "all of it: no peer environment";
+  const TinyShape small{.layers = 3,
+                        .hidden = 64,
+                        .ffn = 96,
+                        .heads = 2,
+                        .kv_heads = 1,
+                        .head_dim = 32,
+                        .vocab = 300};
+  const TinyShape smollm2{.layers = 4,
+                          .hidden = 192,
+                          .ffn = 320,
+                          .heads = 3,
+                          .kv_heads = 1,
+                          .head_dim = 64,
+                          .vocab = 1000};
+  TinyShape qwen2 = small;
+  qwen2.qkv_bias = true;
+  qwen2.tied = false;
   BranchOptions negative = kGdn, no_conv = kGdn;
   negative.double_beta = true;
   no_conv.conv = 0;
   const TemporaryFolder folder;
+  const char* kept = std::getenv("FLASHMORPH_FLA_FOLDER");
+  const fs::path path = kept ? fs::path(kept) : folder.path();
   std::string folders;
   for (const auto& [name, weights] :
-       {std::pair{"llama", tiny_of("llama_tied", "2:1", kGdn)},
-        std::pair{"qwen2", tiny_of("qwen2_untied", "2:0", negative)},
-        std::pair{"no_conv", tiny_of("llama_tied", "2:1", no_conv)}}) {
-    const auto done =
-        testing::export_to(weights, ExportTarget::fla, ExportDtype::f32, folder.path() / name);
+       {std::pair{"llama", testing::tiny_hybrid(small, LayerPlan::parse("3:1"), kGdn)},
+        std::pair{"qwen2_negative", testing::tiny_hybrid(qwen2, LayerPlan::parse("3:0"), negative)},
+        std::pair{"no_conv", testing::tiny_hybrid(small, LayerPlan::parse("3:0,2"), no_conv)},
+        std::pair{"smollm2", testing::tiny_hybrid(smollm2, LayerPlan::parse("4:1"), kGdn)}}) {
+    const auto done = testing::export_to(weights, ExportTarget::fla, ExportDtype::f32, path / name);
     folders += " " + done.path.string();
   }
   EXPECT_EQ(run(peer_python().string() + " " + (kTests / "check_fla.py").string() + folders), 0);
+  // As exported by default; numpy has no bfloat16, so this one is for fla alone.
+  testing::export_to(testing::tiny_hybrid(smollm2, LayerPlan::parse("4:0,3"), kGdn),
+                     ExportTarget::fla, ExportDtype::bf16, path / "smollm2_bf16");
 }
 
 TEST(TokenizersReads, WhatWeMakeOfAGguf) {

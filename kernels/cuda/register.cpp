@@ -7,6 +7,7 @@
 #include <c10/cuda/CUDAStream.h>
 #include <torch/library.h>
 
+#include "kernels/cuda/gated_delta_args.h"
 #include "kernels/cuda/scalar_decay_args.h"
 
 namespace flashmorph::kernels::cuda {
@@ -23,15 +24,29 @@ using Backward = Gradients(const at::Tensor&, const at::Tensor&, const at::Tenso
                            const OptionalTensor&, const OptionalTensor&, double,
                            const OptionalTensor&, const at::Tensor&, const OptionalTensor&);
 
+using DeltaGradients =
+    std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor>;
+using DeltaForward = std::tuple<at::Tensor, at::Tensor>(const at::Tensor&, const at::Tensor&,
+                                                        const at::Tensor&, const at::Tensor&,
+                                                        const at::Tensor&, double,
+                                                        const OptionalTensor&);
+using DeltaBackward = DeltaGradients(const at::Tensor&, const at::Tensor&, const at::Tensor&,
+                                     const at::Tensor&, const at::Tensor&, double,
+                                     const OptionalTensor&, const at::Tensor&,
+                                     const OptionalTensor&);
+
 template <class Signature>
 auto chunk_form(const char* name) {
   return c10::Dispatcher::singleton().findSchemaOrThrow(name, "").typed<Signature>();
 }
 
-bool covered(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
+bool fits(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
   return q.scalar_type() == at::kBFloat16 && k.scalar_type() == at::kBFloat16 &&
          v.scalar_type() == at::kBFloat16 && q.size(3) == v.size(3) && q.sizes() == k.sizes() &&
-         q.size(1) > 0 && supported(static_cast<int>(q.size(3)));
+         q.size(1) > 0 && q.size(0) > 0 && q.size(2) > 0;
+}
+bool covered(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
+  return fits(q, k, v) && supported(static_cast<int>(q.size(3)));
 }
 
 // 16-byte rows with unit stride, else a copy
@@ -166,12 +181,107 @@ Gradients scalar_decay_backward(const at::Tensor& q_, const at::Tensor& k_, cons
           std::move(d_log_decay), std::move(d_beta), std::move(d_state)};
 }
 
+bool delta_covered(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                   const at::Tensor& log_decay, bool backward) {
+  return fits(q, k, v) && log_decay.dim() == 3 &&
+         supports_gated_delta(static_cast<int>(q.size(3)), backward);
+}
+
+GatedDeltaShape delta_shape(const at::Tensor& q, double scale, const at::Tensor& log_decay,
+                            const at::Tensor& beta) {
+  return {static_cast<int>(q.size(0)),
+          static_cast<int>(q.size(1)),
+          static_cast<int>(q.size(2)),
+          static_cast<int>(q.size(3)),
+          static_cast<float>(scale),
+          view(log_decay),
+          view(beta)};
+}
+
+std::tuple<at::Tensor, at::Tensor> gated_delta_rule_forward(
+    const at::Tensor& q_, const at::Tensor& k_, const at::Tensor& v_, const at::Tensor& log_decay_,
+    const at::Tensor& beta_, double scale, const OptionalTensor& state_) {
+  const c10::cuda::CUDAGuard guard(q_.device());
+  if (!delta_covered(q_, k_, v_, log_decay_, false)) {
+    static const auto op = chunk_form<DeltaForward>("flashmorph::gated_delta_rule_forward_chunk");
+    return op.call(q_, k_, v_, log_decay_, beta_, scale, state_);
+  }
+  const at::Tensor q = aligned(q_), k = aligned(k_), v = aligned(v_);
+  const at::Tensor log_decay = full_precision(log_decay_), beta = full_precision(beta_);
+  at::Tensor output = at::empty(v.sizes(), v.options()), final_state = new_state(q), state;
+  GatedDeltaForward args{delta_shape(q, scale, log_decay, beta), view(q), view(k), view(v),
+                         view(output)};
+  if (state_) {
+    state = full_precision(*state_);
+    args.state = state.const_data_ptr<float>();
+  }
+  args.final_state = final_state.mutable_data_ptr<float>();
+  const auto stream = c10::cuda::getCurrentCUDAStream();
+  if (q.size(1) == 1 && state_) {
+    check("gated_delta_rule_forward", run_decode(args, stream));
+  } else {
+    const at::Tensor scratch = workspace(args, q);
+    check("gated_delta_rule_forward", run(args, scratch.data_ptr(), stream));
+  }
+  return {std::move(output), std::move(final_state)};
+}
+
+DeltaGradients gated_delta_rule_backward(const at::Tensor& q_, const at::Tensor& k_,
+                                         const at::Tensor& v_, const at::Tensor& log_decay_,
+                                         const at::Tensor& beta_, double scale,
+                                         const OptionalTensor& state_, const at::Tensor& d_output_,
+                                         const OptionalTensor& d_final_state_) {
+  const c10::cuda::CUDAGuard guard(q_.device());
+  if (!delta_covered(q_, k_, v_, log_decay_, true)) {
+    static const auto op = chunk_form<DeltaBackward>("flashmorph::gated_delta_rule_backward_chunk");
+    return op.call(q_, k_, v_, log_decay_, beta_, scale, state_, d_output_, d_final_state_);
+  }
+  const at::Tensor q = aligned(q_), k = aligned(k_), v = aligned(v_);
+  const at::Tensor d_output = aligned(d_output_.to(at::kBFloat16));
+  const at::Tensor log_decay = full_precision(log_decay_), beta = full_precision(beta_);
+  at::Tensor dq = at::empty(q.sizes(), q.options()), dk = at::empty(k.sizes(), k.options());
+  at::Tensor dv = at::empty(v.sizes(), v.options()), d_state = new_state(q), state, d_final_state;
+  at::Tensor d_log_decay = at::empty_like(log_decay), d_beta = at::empty_like(beta);
+  GatedDeltaBackward args{delta_shape(q, scale, log_decay, beta),
+                          view(q),
+                          view(k),
+                          view(v),
+                          view(d_output),
+                          view(dq),
+                          view(dk),
+                          view(dv),
+                          nullptr,
+                          nullptr,
+                          d_state.mutable_data_ptr<float>(),
+                          view(d_log_decay),
+                          view(d_beta)};
+  if (state_) {
+    state = full_precision(*state_);
+    args.state = state.const_data_ptr<float>();
+  }
+  if (d_final_state_) {
+    d_final_state = full_precision(*d_final_state_);
+    args.d_final_state = d_final_state.const_data_ptr<float>();
+  }
+  const at::Tensor scratch = workspace(args, q);
+  check("gated_delta_rule_backward",
+        run(args, scratch.data_ptr(), c10::cuda::getCurrentCUDAStream()));
+  return {std::move(dq),
+          std::move(dk),
+          std::move(dv),
+          d_log_decay.to(log_decay_.scalar_type()),
+          d_beta.to(beta_.scalar_type()),
+          std::move(d_state)};
+}
+
 }  // namespace
 
 // NOLINTBEGIN: macros of LibTorch
 TORCH_LIBRARY_IMPL(flashmorph, CUDA, m) {
   m.impl("scalar_decay_forward", &scalar_decay_forward);
   m.impl("scalar_decay_backward", &scalar_decay_backward);
+  m.impl("gated_delta_rule_forward", &gated_delta_rule_forward);
+  m.impl("gated_delta_rule_backward", &gated_delta_rule_backward);
 }
 // NOLINTEND
 

@@ -8,23 +8,10 @@
 #include "kernels/cuda/scalar_decay_args.h"
 #include "kernels/cuda/scalar_decay_decode.cuh"
 #include "kernels/cuda/scalar_decay_steps.cuh"
+#include "kernels/cuda/scratch.h"
 
 namespace flashmorph::kernels::cuda {
 namespace {
-
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
-// Hands out parts of one scratch allocation; with a null base it only counts.
-struct Scratch {
-  char* base = nullptr;
-  size_t used = 0;
-  template <class T>
-  T* take(int64_t count) {
-    T* part = base ? reinterpret_cast<T*>(base + used) : nullptr;
-    used += (static_cast<size_t>(count) * sizeof(T) + 255) / 256 * 256;
-    return part;
-  }
-};
 
 // A sweep is one wave of blocks, each with one segment of one head; states of segments that decay
 // cannot cut off come from shorter pieces computed first, so that this first pass fills the device

@@ -6,10 +6,14 @@ import statistics
 import torch
 
 SCALAR = 'Tensor q, Tensor k, Tensor v, Tensor? log_decay, Tensor? beta, float scale, Tensor? state'
+DELTA = 'Tensor q, Tensor k, Tensor v, Tensor log_decay, Tensor beta, float scale, Tensor? state'
 SCHEMAS = (
     f'scalar_decay_forward({SCALAR}) -> (Tensor output, Tensor final_state)',
     f'scalar_decay_backward({SCALAR}, Tensor d_output, Tensor? d_final_state) -> '
-    '(Tensor dq, Tensor dk, Tensor dv, Tensor? d_log_decay, Tensor? d_beta, Tensor d_state)')
+    '(Tensor dq, Tensor dk, Tensor dv, Tensor? d_log_decay, Tensor? d_beta, Tensor d_state)',
+    f'gated_delta_rule_forward({DELTA}) -> (Tensor output, Tensor final_state)',
+    f'gated_delta_rule_backward({DELTA}, Tensor d_output, Tensor? d_final_state) -> '
+    '(Tensor dq, Tensor dk, Tensor dv, Tensor d_log_decay, Tensor d_beta, Tensor d_state)')
 _library = None
 
 
@@ -77,6 +81,37 @@ def chunked(q, k, v, log_decay, beta, scale, state, chunk=50):
             torch.ones(n, n, dtype=torch.bool, device=q.device).triu(1), float('-inf')).exp()
         o = (weight * (cq @ ck.transpose(-1, -2))) @ cv + b.exp()[..., None] * (cq @ state)
         state = b[..., -1, None, None].exp() * state + (ck * (b[..., -1:] - b).exp()[..., None]).transpose(-1, -2) @ cv
+        outputs.append(scale * o.transpose(1, 2))
+    return torch.cat(outputs, 1), state
+
+
+def delta_recurrence(q, k, v, log_decay, beta, scale, state):
+    """the gated delta rule token by token, differentiable: (output, final state)"""
+    outputs = []
+    for t in range(q.shape[1]):
+        state = state * log_decay[:, t, :, None, None].exp()
+        known = torch.einsum('bhk,bhkv->bhv', k[:, t], state)
+        write = beta[:, t, :, None] * (v[:, t] - known)
+        state = state + k[:, t, :, :, None] * write[:, :, None, :]
+        outputs.append(scale * torch.einsum('bhk,bhkv->bhv', q[:, t], state))
+    return torch.stack(outputs, 1), state
+
+
+def delta_chunked(q, k, v, log_decay, beta, scale, state, chunk=50):
+    """the same by chunks: the writes of a chunk solve (I + stril(beta K K^T)) U = beta (V - K+ S)"""
+    outputs = []
+    for t in range(0, q.shape[1], chunk):
+        cut = slice(t, min(t + chunk, q.shape[1]))
+        n = cut.stop - t
+        cq, ck, cv = (x[:, cut].transpose(1, 2) for x in (q, k, v))
+        b, write = log_decay[:, cut].transpose(1, 2).cumsum(-1), beta[:, cut].transpose(1, 2)[..., None]
+        weight = (b[..., :, None] - b[..., None, :]).masked_fill(
+            torch.ones(n, n, dtype=torch.bool, device=q.device).triu(1), float('-inf')).exp()
+        known = b.exp()[..., None] * (ck @ state)
+        triangle = (weight * (ck @ ck.transpose(-1, -2)) * write).tril(-1)
+        u = torch.linalg.solve_triangular(triangle, write * (cv - known), upper=False, unitriangular=True)
+        o = (weight * (cq @ ck.transpose(-1, -2))) @ u + b.exp()[..., None] * (cq @ state)
+        state = b[..., -1, None, None].exp() * state + (ck * (b[..., -1:] - b).exp()[..., None]).transpose(-1, -2) @ u
         outputs.append(scale * o.transpose(1, 2))
     return torch.cat(outputs, 1), state
 

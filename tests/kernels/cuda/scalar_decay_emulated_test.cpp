@@ -3,57 +3,24 @@
 // precision.
 #include <gtest/gtest.h>
 
-#include <limits>
 #include <random>
 
 #include "kernels/cuda/scalar_decay.cu"
+#include "tests/kernels/cuda/emulated_tensors.h"
 #include "tests/kernels/cuda/scalar_decay_reference.h"
 
 namespace flashmorph::kernels::cuda {
 namespace {
-Device emulated{1, 9, 227 * 1024};
+Device emulated_device{1, 9, 227 * 1024};
 }
-const Device& device() { return emulated; }
+const Device& device() { return emulated_device; }
 }  // namespace flashmorph::kernels::cuda
 
 namespace {
 
 using namespace flashmorph::kernels::cuda;
-using reference::Array;
 
-constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
-
-// bf16 words with the head's columns beside each other, as a [B, T, H, D] tensor
-struct Half {
-  std::vector<uint16_t> words;
-  View view(int64_t tokens, int64_t heads, int64_t dim) {
-    return {words.data(), tokens * heads * dim, heads * dim, dim};
-  }
-};
-
-Half half(const Array& from) {
-  Half to;
-  for (double x : from)
-    to.words.push_back(static_cast<uint16_t>(emulator::round_bf16(static_cast<float>(x))));
-  return to;
-}
-Half poisoned(size_t size) { return {std::vector<uint16_t>(size, 0x7fc0)}; }
-Array widen(const Half& from) {
-  Array to;
-  for (uint16_t w : from.words) to.push_back(emulator::as_float(static_cast<uint32_t>(w) << 16));
-  return to;
-}
-Array widen(const std::vector<float>& from) { return {from.begin(), from.end()}; }
-std::vector<float> narrow(const Array& from) { return {from.begin(), from.end()}; }
-
-double relative_error(const Array& got, const Array& expected) {
-  double difference = 0, norm = 0;
-  for (size_t i = 0; i < got.size(); ++i) {
-    difference += (got[i] - expected[i]) * (got[i] - expected[i]);
-    norm += expected[i] * expected[i];
-  }
-  return std::sqrt(difference / (norm + 1e-30));
-}
+using namespace emulated;
 
 struct Case {
   const char* name;
@@ -68,7 +35,7 @@ class ScalarDecayEmulated : public testing::TestWithParam<Case> {};
 
 TEST_P(ScalarDecayEmulated, AgreesWithRecurrence) {
   const Case c = GetParam();
-  emulated = {c.multiprocessors, 9, c.shared_kib * 1024};
+  emulated_device = {c.multiprocessors, 9, c.shared_kib * 1024};
   std::mt19937 random(5);
   std::normal_distribution<double> normal;
   auto fill = [&](int64_t count, double sigma) {

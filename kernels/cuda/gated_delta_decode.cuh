@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+// One token of the gated delta rule: both reads of the state in one pass over it, then the write.
+#pragma once
+
+#include "kernels/cuda/gated_delta_args.h"
+#include "kernels/cuda/ptx.cuh"
+
+namespace flashmorph::kernels::cuda {
+
+// grid (B H, D / Columns), 128 threads: Columns / 4 threads share a row, each with four columns
+template <int D, int Columns>
+__global__ void __launch_bounds__(128)
+    delta_decode_kernel(const __grid_constant__ GatedDeltaForward p) {
+  constexpr int kAcross = Columns / 4, kRows = 128 / kAcross, kCount = D / kRows;
+  const int thread = static_cast<int>(threadIdx.x), lane = thread % 32, warp = thread / 32;
+  const int batch_head = static_cast<int>(blockIdx.x), batch = batch_head / p.shape.heads;
+  const int head = batch_head % p.shape.heads;
+  const int across = thread % kAcross, row0 = thread / kAcross;
+  const int column = static_cast<int>(blockIdx.y) * Columns + across * 4;
+  auto row_of = [&](const View& view) {
+    return static_cast<const uint16_t*>(view.data) + batch * view.batch + head * view.head;
+  };
+  auto gate = [&](const View& view) {
+    return static_cast<const float*>(view.data)[batch * view.batch + head * view.head];
+  };
+  const int64_t at = static_cast<int64_t>(batch_head) * D * D + column;
+  float4 state[kCount];
+  float q[kCount], k[kCount];
+#pragma unroll
+  for (int i = 0; i < kCount; ++i) {
+    const int row = row0 + kRows * i;
+    state[i] = *reinterpret_cast<const float4*>(p.state + at + row * D);
+    q[i] = bf16_low(row_of(p.q)[row]);
+    k[i] = bf16_low(row_of(p.k)[row]);
+  }
+  const uint2 v = *reinterpret_cast<const uint2*>(row_of(p.v) + column);
+  const float decay = exp2_fast(gate(p.shape.log_decay) * 1.4426950408889634f);
+  const float beta = gate(p.shape.beta);
+  float sum[9] = {};  // k S, q S of the four columns, and <q, k>
+#pragma unroll
+  for (int i = 0; i < kCount; ++i) {
+    const float s[4] = {state[i].x, state[i].y, state[i].z, state[i].w};
+#pragma unroll
+    for (int e = 0; e < 4; ++e) {
+      sum[e] += k[i] * s[e];
+      sum[4 + e] += q[i] * s[e];
+    }
+    sum[8] += q[i] * k[i];
+  }
+  auto* shared = reinterpret_cast<float*>(shared_memory());  // [warp][across][9]
+#pragma unroll
+  for (int e = 0; e < 9; ++e) {
+#pragma unroll
+    for (int distance = kAcross; distance < 32; distance *= 2)
+      sum[e] += __shfl_xor_sync(0xffffffffu, sum[e], distance);
+    if (lane < kAcross) shared[(warp * kAcross + lane) * 9 + e] = sum[e];
+  }
+  __syncthreads();
+#pragma unroll
+  for (int e = 0; e < 9; ++e) {
+    sum[e] = 0.f;
+#pragma unroll
+    for (int w = 0; w < 4; ++w) sum[e] += shared[(w * kAcross + across) * 9 + e];
+  }
+  const float values[4] = {bf16_low(v.x), bf16_high(v.x), bf16_low(v.y), bf16_high(v.y)};
+  float write[4], out[4];
+#pragma unroll
+  for (int e = 0; e < 4; ++e) {
+    write[e] = beta * (values[e] - decay * sum[e]);
+    out[e] = p.shape.scale * (decay * sum[4 + e] + sum[8] * write[e]);
+  }
+#pragma unroll
+  for (int i = 0; i < kCount; ++i) {
+    const float4 s = state[i];
+    *reinterpret_cast<float4*>(p.final_state + at + (row0 + kRows * i) * D) =
+        make_float4(decay * s.x + k[i] * write[0], decay * s.y + k[i] * write[1],
+                    decay * s.z + k[i] * write[2], decay * s.w + k[i] * write[3]);
+  }
+  if (row0 == 0) {
+    uint16_t* to = static_cast<uint16_t*>(p.output.data) + batch * p.output.batch +
+                   head * p.output.head + column;
+    *reinterpret_cast<uint32_t*>(to) = pack_bf16(out[0], out[1]);
+    *reinterpret_cast<uint32_t*>(to + 2) = pack_bf16(out[2], out[3]);
+  }
+}
+
+}  // namespace flashmorph::kernels::cuda

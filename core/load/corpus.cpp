@@ -21,7 +21,7 @@
 namespace flashmorph {
 namespace {
 
-constexpr int64_t kMaxTake = int64_t{1} << 28, kCachedTokens = int64_t{1} << 21,
+constexpr int64_t kMaxTake = int64_t{1} << 28, kCachedTokens = int64_t{1} << 25,
                   kCountedBytes = int64_t{16} << 20;
 constexpr int kSentences = 40;
 

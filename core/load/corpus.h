@@ -34,8 +34,8 @@ class TextSource {
 /// path; links to folders are followed once). A .txt or .md file is one document, a line of .jsonl
 /// is one. Documents end with eos, or with a blank line when the tokenizer has none. A byte order
 /// mark is dropped, CRLF becomes LF, ill-formed UTF-8 is read as U+FFFD. Memory is bounded: text
-/// stays on disk and is tokenized in blocks of about 64 KiB, cut where no token spans, of which the
-/// last few are kept.
+/// stays on disk and is tokenized in blocks of about 64 KiB, cut where no token spans, of which up to
+/// 33.5M tokens (256 MiB) are kept.
 class Corpus : public TextSource {
  public:
   /// Scans the files once (hash, block bounds, every line of .jsonl). Throws Error(load):

@@ -34,7 +34,20 @@ void AdamW::step(const std::vector<at::Tensor>& gradients, double lr) {
   if (parameters_.empty()) return;
   const at::NoGradGuard no_grad;
   counters_[0].fill_(static_cast<double>(steps_));
-  at::_fused_adamw_(parameters_, gradients, first_, second_, {}, counters_, lr, options_.beta1,
+  // The fused step walks through memory: a gradient that lies otherwise than its parameter (a
+  // transposed view, say) would meet the wrong weights on the CPU and be refused on a GPU.
+  std::vector<at::Tensor> laid;
+  laid.reserve(gradients.size());
+  for (size_t i = 0; i < gradients.size(); ++i) {
+    const at::Tensor& one = parameters_[i];
+    if (gradients[i].sizes() != one.sizes())
+      throw Error("train", ErrorCode::internal,
+                  fmt::format("gradient {} has not the shape of its parameter", i));
+    const bool same = gradients[i].strides() == one.strides() &&
+                      gradients[i].scalar_type() == one.scalar_type();
+    laid.push_back(same ? gradients[i] : at::empty_like(one).copy_(gradients[i]));
+  }
+  at::_fused_adamw_(parameters_, laid, first_, second_, {}, counters_, lr, options_.beta1,
                     options_.beta2, options_.weight_decay, options_.eps, /*amsgrad=*/false,
                     /*maximize=*/false);
 }

@@ -31,6 +31,7 @@ TEST(AdamW, FollowsTheFormula) {
     const double lr = 1e-2 / t;
     std::vector<at::Tensor> gradients;
     for (const at::Tensor& one : parameters) gradients.push_back(at::randn_like(one) * 10);
+    if (t % 2) gradients[0] = at::randn({5, 7}).t();  // lies otherwise than its parameter
     optimizer.step(gradients, lr);
     for (size_t i = 0; i < p.size(); ++i) {
       const std::vector<double> g = values(gradients[i]);

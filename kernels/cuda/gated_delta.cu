@@ -14,22 +14,22 @@
 namespace flashmorph::kernels::cuda {
 namespace {
 
-template <int D, DeltaSweepKind Kind, int Stages>
+template <int D, DeltaSweepKind Kind, int Warps, int Stages>
 cudaError_t sweep(const DeltaSweep& p, int batch_heads, cudaStream_t stream) {
-  return launch(delta_sweep_kernel<D, Kind, Stages>,
-                dim3(static_cast<unsigned>(batch_heads * (D / kSlimColumns))), 256,
-                DeltaSweepLayout<D, Kind, Stages>::kBytes, stream, p);
+  return launch(delta_sweep_kernel<D, Kind, Warps, Stages>,
+                dim3(static_cast<unsigned>(batch_heads * (D / 16 / Warps))), Warps * 32 + kLoaders,
+                DeltaSweepLayout<D, Kind, Warps, Stages>::kBytes, stream, p);
 }
 
 // as many stages as the shared memory of the device holds
-template <DeltaSweepKind Kind, int D>
+template <DeltaSweepKind Kind, int D, int Warps>
 cudaError_t sweep(const DeltaSweep& p, int batch_heads, cudaStream_t stream) {
   const int room = device().shared_bytes_per_block;
-  if (DeltaSweepLayout<D, Kind, 3>::kBytes <= room)
-    return sweep<D, Kind, 3>(p, batch_heads, stream);
-  if (DeltaSweepLayout<D, Kind, 2>::kBytes <= room)
-    return sweep<D, Kind, 2>(p, batch_heads, stream);
-  return sweep<D, Kind, 1>(p, batch_heads, stream);
+  if (DeltaSweepLayout<D, Kind, Warps, 3>::kBytes <= room)
+    return sweep<D, Kind, Warps, 3>(p, batch_heads, stream);
+  if (DeltaSweepLayout<D, Kind, Warps, 2>::kBytes <= room)
+    return sweep<D, Kind, Warps, 2>(p, batch_heads, stream);
+  return sweep<D, Kind, Warps, 1>(p, batch_heads, stream);
 }
 
 template <int D>
@@ -50,17 +50,16 @@ struct Calls {
     p.tokens = shape.tokens;
     p.heads = shape.heads;
     p.chunks = chunks;
-    float* cumulative = scratch.take<float>(all_chunks * kChunk);
-    float* beta = scratch.take<float>(all_chunks * kChunk);
+    float* gates = scratch.take<float>(all_chunks * kGateFloats);
     uint16_t* solve = scratch.take<uint16_t>(all_chunks * kChunk * kChunk);
     uint16_t* pairs = scratch.take<uint16_t>(all_chunks * kChunk * kChunk);
-    p.cumulative = cumulative;
-    p.beta = beta;
+    p.gates = gates;
     p.solve = solve;
     p.pairs = pairs;
     if (!scratch.base) return cudaSuccess;
-    const DeltaPrepare arguments{q,     k,     shape.log_decay, shape.beta,   cumulative,  beta,
-                                 solve, pairs, p.log2_scale,    shape.tokens, shape.heads, chunks};
+    const DeltaPrepare arguments{q,     k,     shape.log_decay, shape.beta,   gates,
+                                 solve, pairs, p.log2_scale,    shape.tokens, shape.heads,
+                                 chunks};
     return launch(delta_prepare_kernel<D>, grid, 128, DeltaPrepareLayout<D>::kBytes, stream,
                   arguments);
   }
@@ -73,7 +72,7 @@ struct Calls {
     p.out = args.output;
     p.state_in = args.state;
     p.state_out = args.final_state;
-    return sweep<DeltaSweepKind::outputs, D>(p, batch_heads, stream);
+    return sweep<DeltaSweepKind::outputs, D, 2>(p, batch_heads, stream);
   }
 
   cudaError_t backward(const GatedDeltaBackward& args) {
@@ -88,19 +87,19 @@ struct Calls {
     p.state_in = args.state;
     p.states = states;
     p.writes = writes;
-    error = sweep<DeltaSweepKind::states, D>(p, batch_heads, stream);
+    error = sweep<DeltaSweepKind::states, D, 2>(p, batch_heads, stream);
     if (error != cudaSuccess) return error;
     p.value = args.d_output;
     p.state_in = args.d_final_state;
     p.state_out = args.d_state;
     p.states = adjoints;
     p.writes = d_writes;
-    error = sweep<DeltaSweepKind::reverse, D>(p, batch_heads, stream);
+    error = sweep<DeltaSweepKind::reverse, D, 2>(p, batch_heads, stream);
     if (error != cudaSuccess) return error;
     const DeltaGradients arguments{
-        args.q,           args.k,       args.v,       args.d_output, args.dq, args.dk,  args.dv,
-        args.d_log_decay, args.d_beta,  p.cumulative, p.beta,        states,  adjoints, writes,
-        d_writes,         p.log2_scale, shape.tokens, shape.heads,   chunks};
+        args.q,  args.k,           args.v,       args.d_output, args.dq,     args.dk,
+        args.dv, args.d_log_decay, args.d_beta,  p.gates,       states,      adjoints,
+        writes,  d_writes,         p.log2_scale, shape.tokens,  shape.heads, chunks};
     return launch(delta_gradients_kernel<D>, grid, 256, DeltaGradientsLayout<D>::kBytes, stream,
                   arguments);
   }
@@ -117,13 +116,11 @@ cudaError_t call(const GatedDeltaBackward& args, Scratch& scratch, void* stream)
                                : Calls<64>{args.shape, scratch, on}.backward(args);
 }
 
-template <int Columns>
+template <int D, int Columns>
 cudaError_t decode(const GatedDeltaForward& args, cudaStream_t stream) {
-  const dim3 grid(static_cast<unsigned>(args.shape.batch * args.shape.heads),
-                  static_cast<unsigned>(args.shape.dim / Columns));
-  const auto kernel =
-      args.shape.dim == 128 ? delta_decode_kernel<128, Columns> : delta_decode_kernel<64, Columns>;
-  return launch(kernel, grid, 128, Columns * 9 * 4, stream, args);
+  return launch(delta_decode_kernel<D, Columns>,
+                dim3(static_cast<unsigned>(args.shape.batch * args.shape.heads * (D / Columns))),
+                kDeltaDecodeThreads, kDeltaDecodeThreads / 32 * Columns / 4 * 48, stream, args);
 }
 
 }  // namespace
@@ -132,8 +129,8 @@ bool supports_gated_delta(int dim, bool backward) {
   if ((dim != 64 && dim != 128) || device().major < 8) return false;
   const int room = device().shared_bytes_per_block;
   const bool wide = dim == 128;
-  const int forward_bytes = wide ? DeltaSweepLayout<128, DeltaSweepKind::outputs, 1>::kBytes
-                                 : DeltaSweepLayout<64, DeltaSweepKind::outputs, 1>::kBytes;
+  const int forward_bytes = wide ? DeltaSweepLayout<128, DeltaSweepKind::outputs, 2, 1>::kBytes
+                                 : DeltaSweepLayout<64, DeltaSweepKind::outputs, 2, 1>::kBytes;
   const int backward_bytes =
       wide ? DeltaGradientsLayout<128>::kBytes : DeltaGradientsLayout<64>::kBytes;
   return forward_bytes <= room && (!backward || backward_bytes <= room);
@@ -159,11 +156,12 @@ int run(const GatedDeltaBackward& args, void* workspace, void* stream) {
   return call(args, scratch, stream);
 }
 
-// few heads: many narrow pieces; many heads: whole cache lines of a row at once
+// few heads: many narrow pieces; many heads: whole rows
 int run_decode(const GatedDeltaForward& args, void* stream) {
   const auto on = static_cast<cudaStream_t>(stream);
   const bool many = args.shape.batch * args.shape.heads >= 2 * device().multiprocessors;
-  return many ? decode<32>(args, on) : decode<16>(args, on);
+  if (args.shape.dim == 128) return many ? decode<128, 128>(args, on) : decode<128, 16>(args, on);
+  return many ? decode<64, 64>(args, on) : decode<64, 16>(args, on);
 }
 
 }  // namespace flashmorph::kernels::cuda

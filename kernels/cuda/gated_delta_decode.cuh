@@ -7,16 +7,20 @@
 
 namespace flashmorph::kernels::cuda {
 
-// grid (B H, D / Columns), 128 threads: Columns / 4 threads share a row, each with four columns
+constexpr int kDeltaDecodeThreads = 256;
+
+// grid B H (D / Columns): Columns / 4 threads share a row, each with four columns
 template <int D, int Columns>
-__global__ void __launch_bounds__(128)
+__global__ void __launch_bounds__(kDeltaDecodeThreads)
     delta_decode_kernel(const __grid_constant__ GatedDeltaForward p) {
-  constexpr int kAcross = Columns / 4, kRows = 128 / kAcross, kCount = D / kRows;
+  constexpr int kAcross = Columns / 4, kRows = kDeltaDecodeThreads / kAcross;
+  constexpr int kCount = D / kRows, kWarps = kDeltaDecodeThreads / 32;
   const int thread = static_cast<int>(threadIdx.x), lane = thread % 32, warp = thread / 32;
-  const int batch_head = static_cast<int>(blockIdx.x), batch = batch_head / p.shape.heads;
+  const int batch_head = static_cast<int>(blockIdx.x) / (D / Columns),
+            batch = batch_head / p.shape.heads;
   const int head = batch_head % p.shape.heads;
   const int across = thread % kAcross, row0 = thread / kAcross;
-  const int column = static_cast<int>(blockIdx.y) * Columns + across * 4;
+  const int column = static_cast<int>(blockIdx.x) % (D / Columns) * Columns + across * 4;
   auto row_of = [&](const View& view) {
     return static_cast<const uint16_t*>(view.data) + batch * view.batch + head * view.head;
   };
@@ -36,7 +40,7 @@ __global__ void __launch_bounds__(128)
   const uint2 v = *reinterpret_cast<const uint2*>(row_of(p.v) + column);
   const float decay = exp2_fast(gate(p.shape.log_decay) * 1.4426950408889634f);
   const float beta = gate(p.shape.beta);
-  float sum[9] = {};  // k S, q S of the four columns, and <q, k>
+  float sum[12] = {};  // k S, q S of the four columns, and <q, k>
 #pragma unroll
   for (int i = 0; i < kCount; ++i) {
     const float s[4] = {state[i].x, state[i].y, state[i].z, state[i].w};
@@ -47,21 +51,31 @@ __global__ void __launch_bounds__(128)
     }
     sum[8] += q[i] * k[i];
   }
-  auto* shared = reinterpret_cast<float*>(shared_memory());  // [warp][across][9]
 #pragma unroll
-  for (int e = 0; e < 9; ++e) {
+  for (int e = 0; e < 9; ++e)
 #pragma unroll
     for (int distance = kAcross; distance < 32; distance *= 2)
       sum[e] += __shfl_xor_sync(0xffffffffu, sum[e], distance);
-    if (lane < kAcross) shared[(warp * kAcross + lane) * 9 + e] = sum[e];
+  auto* shared = reinterpret_cast<float4*>(shared_memory());  // [warp][across][3]
+  if (lane < kAcross) {
+#pragma unroll
+    for (int e = 0; e < 3; ++e)
+      shared[(warp * kAcross + lane) * 3 + e] =
+          make_float4(sum[4 * e], sum[4 * e + 1], sum[4 * e + 2], sum[4 * e + 3]);
   }
   __syncthreads();
 #pragma unroll
-  for (int e = 0; e < 9; ++e) {
-    sum[e] = 0.f;
+  for (int e = 0; e < 12; ++e) sum[e] = 0.f;
 #pragma unroll
-    for (int w = 0; w < 4; ++w) sum[e] += shared[(w * kAcross + across) * 9 + e];
-  }
+  for (int w = 0; w < kWarps; ++w)
+#pragma unroll
+    for (int e = 0; e < 3; ++e) {
+      const float4 part = shared[(w * kAcross + across) * 3 + e];
+      sum[4 * e] += part.x;
+      sum[4 * e + 1] += part.y;
+      sum[4 * e + 2] += part.z;
+      sum[4 * e + 3] += part.w;
+    }
   const float values[4] = {bf16_low(v.x), bf16_high(v.x), bf16_low(v.y), bf16_high(v.y)};
   float write[4], out[4];
 #pragma unroll

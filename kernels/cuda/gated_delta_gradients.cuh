@@ -10,9 +10,8 @@ namespace flashmorph::kernels::cuda {
 struct DeltaGradients {
   View query, key, value, d_output, dq, dk, dv;
   View d_log_decay, d_beta;  // [B, T, H] fp32
-  const float* cumulative;   // gates of delta_prepare_kernel
-  const float* beta;
-  const uint16_t* states;  // S at chunk starts, dS at chunk ends: [B H][chunks][D][D]
+  const float* gates;        // of delta_prepare_kernel
+  const uint16_t* states;    // S at chunk starts, dS at chunk ends: [B H][chunks][D][D]
   const uint16_t* adjoints;
   const uint16_t* writes;  // V', dX: [B H][chunks][64][D]
   const uint16_t* d_writes;
@@ -85,8 +84,7 @@ __global__ void __launch_bounds__(256, 2)
   load_tile<D, kThreads>(writes, p.writes + index * kChunk * D, D, 64, thread);
   load_tile<D, kThreads>(d_output, start(p.d_output), p.d_output.token, valid, thread);
   if (thread < 32)
-    copy_async(base + Layout::kGatesAt + thread * 16,
-               (thread < 16 ? p.cumulative : p.beta) + index * kChunk + thread % 16 * 4);
+    copy_async(base + Layout::kGatesAt + thread * 16, p.gates + index * kGateFloats + thread * 4);
   copy_commit();
   load_state(p.states);
   load_tile<D, kThreads>(key, start(p.key), p.key.token, valid, thread);

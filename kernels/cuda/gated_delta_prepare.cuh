@@ -10,8 +10,7 @@ namespace flashmorph::kernels::cuda {
 struct DeltaPrepare {
   View query, key;
   View log_decay, beta;  // [B, T, H] fp32
-  float* cumulative;     // [B H][chunks 64] log2, summed inside each chunk
-  float* beta_by_head;   // [B H][chunks 64]
+  float* gates;          // [B H][chunks][kGateFloats]
   uint16_t* solve;       // T: [B H][chunks][64][64] bf16
   uint16_t* pairs;       // P: the same
   float log2_scale;
@@ -20,12 +19,18 @@ struct DeltaPrepare {
 
 constexpr int kSolveStride = 72;  // floats: rows of the triangle in different banks
 
+// The finished P lies over the keys and T over the queries, once those are used up; the square
+// 32 x 32 blocks of the inversion behind them, where there is room.
 template <int D>
 struct DeltaPrepareLayout {
-  static constexpr int kTile = kChunk * D * 2;
+  static constexpr int kTile = kChunk * D * 2, kPair = kChunk * kChunk * 2, kSquare = 32 * 32 * 4;
   static constexpr int kQueryAt = kTile, kTriangleAt = 2 * kTile;
-  static constexpr int kColumnsAt = kTriangleAt + kChunk * kSolveStride * 4;
-  static constexpr int kGatesAt = kColumnsAt + 32 * 32 * 4;
+  static constexpr int kFreeAt = kTriangleAt + kChunk * kSolveStride * 4;
+  static constexpr bool kRoom = kTile >= kPair + 2 * kSquare;
+  static constexpr int kUpperAt = kRoom ? kQueryAt + kPair : kFreeAt;
+  static constexpr int kLowerAt = kUpperAt + kSquare;
+  static constexpr int kBetweenAt = kRoom ? kPair : kLowerAt + kSquare;
+  static constexpr int kGatesAt = kRoom ? kFreeAt : kBetweenAt + kSquare;
   static constexpr int kBytes = kGatesAt + 2 * kChunk * 4;
 };
 
@@ -54,10 +59,10 @@ __global__ void __launch_bounds__(128)
   unsigned char* memory = shared_memory();
   const uint32_t base = shared_address(memory);
   const uint32_t key = base, query = base + Layout::kQueryAt;
-  unsigned char* pairs = memory;                     // over the keys, once they are used up
-  unsigned char* solve = memory + Layout::kQueryAt;  // over the queries
+  unsigned char* pairs = memory;
+  unsigned char* solve = memory + Layout::kQueryAt;
   auto* triangle = reinterpret_cast<float*>(memory + Layout::kTriangleAt);
-  auto* columns = reinterpret_cast<float*>(memory + Layout::kColumnsAt);
+  auto* between = reinterpret_cast<float*>(memory + Layout::kBetweenAt);
   auto* b = reinterpret_cast<float*>(memory + Layout::kGatesAt);
   float* beta = b + kChunk;
   const int thread = static_cast<int>(threadIdx.x), lane = thread % 32, warp = thread / 32;
@@ -91,12 +96,16 @@ __global__ void __launch_bounds__(128)
       const float other = __shfl_up_sync(0xffffffffu, sum, distance);
       if (lane >= distance) sum += other;
     }
-    const int64_t to = (static_cast<int64_t>(batch_head) * p.chunks + chunk) * kChunk + 2 * lane;
+    const float total = __shfl_sync(0xffffffffu, sum, 31);
     const float2 both = make_float2(sum - g[1], sum), writes = make_float2(write[0], write[1]);
     *reinterpret_cast<float2*>(b + 2 * lane) = both;
     *reinterpret_cast<float2*>(beta + 2 * lane) = writes;
-    *reinterpret_cast<float2*>(p.cumulative + to) = both;
-    *reinterpret_cast<float2*>(p.beta_by_head + to) = writes;
+    auto* to = reinterpret_cast<float2*>(
+        p.gates + (static_cast<int64_t>(batch_head) * p.chunks + chunk) * kGateFloats);
+    to[lane] = both;
+    to[32 + lane] = writes;
+    to[64 + lane] = make_float2(exp2_fast(both.x), exp2_fast(both.y));
+    to[96 + lane] = make_float2(exp2_fast(total - both.x), exp2_fast(total - both.y));
   }
   copy_wait<0>();
   __syncthreads();
@@ -156,52 +165,69 @@ __global__ void __launch_bounds__(128)
       *reinterpret_cast<uint4*>(to + i * 8) =
           *reinterpret_cast<const uint4*>(from + tile_offset(i / 8, i % 8));
   };
+  // The inverse of [L0 0; B L1] is [A0 0; -A1 B A0, A1]: two warps invert the diagonal blocks, a
+  // lane a column, then all multiply, a warp eight rows.
+  auto put = [&](int row, int column, float x) {
+    const float w = row >= column ? x * exp2_fast(b[row] - b[column]) : 0.f;
+    *reinterpret_cast<uint16_t*>(solve + tile_offset(row, column / 8) + column % 8 * 2) =
+        static_cast<uint16_t>(pack_bf16(w, 0.f));
+  };
+  auto* upper_block = reinterpret_cast<float*>(memory + Layout::kUpperAt);
+  auto* lower_block = reinterpret_cast<float*>(memory + Layout::kLowerAt);
   if (warp < 2) {
-    // A lane owns a column of the inverse. Warp 1 solves the lower diagonal block, warp 0 the upper
-    // one and then what stands below it.
-    const int column = warp * 32 + lane;
     float x[32];
 #pragma unroll
     for (int i = 0; i < 32; ++i) x[i] = i == lane ? 1.f : 0.f;
-#pragma unroll 1
-    for (int rows = warp * 32; rows < 64; rows += 32) {
-      if (rows > warp * 32) {
+    solve_block(x, triangle, warp * 32);
+    float* to = warp ? lower_block : upper_block;
 #pragma unroll
-        for (int i = 0; i < 32; ++i) {
-          columns[i * 32 + lane] = x[i];
-          x[i] = 0.f;
-        }
-#pragma unroll 1
-        for (int j = 0; j < 32; ++j) {
-          const float y = columns[j * 32 + lane];
-          const float* l = triangle + j * kSolveStride + 32;
-#pragma unroll
-          for (int i = 0; i < 32; i += 4) {
-            const float4 l4 = *reinterpret_cast<const float4*>(l + i);
-            x[i] -= l4.x * y;
-            x[i + 1] -= l4.y * y;
-            x[i + 2] -= l4.z * y;
-            x[i + 3] -= l4.w * y;
-          }
-        }
-      }
-      solve_block(x, triangle, rows);
-      const float b_j = b[column];
-#pragma unroll
-      for (int i = 0; i < 32; ++i) {
-        const float w = rows + i >= column ? x[i] * exp2_fast(b[rows + i] - b_j) : 0.f;
-        *reinterpret_cast<uint16_t*>(solve + tile_offset(rows + i, column / 8) + column % 8 * 2) =
-            static_cast<uint16_t>(pack_bf16(w, 0.f));
-      }
+    for (int i = 0; i < 32; ++i) {
+      to[i * 32 + lane] = x[i];
+      put(warp * 32 + i, warp * 32 + lane, x[i]);
     }
-    if (warp == 1) {
+  } else {
+    copy_out(p.pairs, pairs, thread - 64, 64);
+    if (warp == 3) {
 #pragma unroll
       for (int i = 0; i < 4; ++i)  // rows 0.., columns 32..
         *reinterpret_cast<uint4*>(solve + tile_offset(lane, 4 + i)) = make_uint4(0, 0, 0, 0);
     }
-  } else {
-    copy_out(p.pairs, pairs, thread - 64, 64);
   }
+  __syncthreads();
+  float y[8] = {};
+#pragma unroll 8
+  for (int j = 0; j < 32; ++j) {
+    const float x = upper_block[j * 32 + lane];
+    const auto* l = reinterpret_cast<const float4*>(triangle + j * kSolveStride + 32 + warp * 8);
+    const float4 low = l[0], high = l[1];
+    y[0] += low.x * x;
+    y[1] += low.y * x;
+    y[2] += low.z * x;
+    y[3] += low.w * x;
+    y[4] += high.x * x;
+    y[5] += high.y * x;
+    y[6] += high.z * x;
+    y[7] += high.w * x;
+  }
+#pragma unroll
+  for (int i = 0; i < 8; ++i) {
+    between[(warp * 8 + i) * 32 + lane] = y[i];
+    y[i] = 0.f;
+  }
+  __syncthreads();
+#pragma unroll 2
+  for (int j = 0; j < warp * 8 + 8; j += 4) {
+    float x[4];
+#pragma unroll
+    for (int e = 0; e < 4; ++e) x[e] = between[(j + e) * 32 + lane];
+#pragma unroll
+    for (int i = 0; i < 8; ++i) {
+      const float4 l = *reinterpret_cast<const float4*>(lower_block + (warp * 8 + i) * 32 + j);
+      y[i] -= l.x * x[0] + l.y * x[1] + l.z * x[2] + l.w * x[3];
+    }
+  }
+#pragma unroll
+  for (int i = 0; i < 8; ++i) put(32 + warp * 8 + i, lane, y[i]);
   __syncthreads();
   copy_out(p.solve, solve, thread, 128);
 }

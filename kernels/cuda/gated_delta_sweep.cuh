@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The walk over the chunks of a sequence that carries the state of the gated delta rule, or from
-// the end its gradient: a block takes 32 value columns of one head, all its warps one chunk.
+// the end its gradient. A warp carries sixteen value columns on its own: the sums of one product
+// are the left operand of the next, so nothing passes between warps.
 #pragma once
 
 #include "kernels/cuda/gated_delta_fragments.cuh"
@@ -13,15 +14,15 @@ enum class DeltaSweepKind {
   reverse   // backward: gradients of the states at chunk ends and of the writes' right-hand sides
 };
 
-// With the notation of method 2.4, D o x for rows scaled, r_i = decay from token i to the chunk's
+// With the notation of method 2.4, x o D for rows scaled, r_i = decay from token i to the chunk's
 // end:
 //   forward: V' = T (beta o (V - ga o K S)),  S <- gC S + K^T (r o V'),  O = s ga o Q S + P V'
 //   reverse: dX = T^T (r o K dS + P^T dO),  dS <- gC dS + K^T (-ga beta o dX) + Q^T (s ga o dO)
+// all of it transposed in registers: rows are value columns.
 struct DeltaSweep {
-  View query, key, value;   // value: v, or the gradient of the output
-  View out;                 // outputs
-  const float* cumulative;  // gates, T and P of delta_prepare_kernel
-  const float* beta;
+  View query, key, value;  // value: v, or the gradient of the output
+  View out;                // outputs
+  const float* gates;      // gates, T and P of delta_prepare_kernel
   const uint16_t* solve;
   const uint16_t* pairs;
   uint16_t* states;       // [B H][chunks][D][D] bf16: S at chunk starts, or dS at chunk ends
@@ -32,270 +33,304 @@ struct DeltaSweep {
   int tokens, heads, chunks;
 };
 
-template <int D, DeltaSweepKind Kind, int Stages>
+constexpr int kLoaders = 128;  // threads that bring tiles and carry results away
+
+template <int D, DeltaSweepKind Kind, int Warps, int Stages>
 struct DeltaSweepLayout {
+  static constexpr int kColumns = 16 * Warps;
   static constexpr int kTile = kChunk * D * 2, kPair = kChunk * kChunk * 2;
-  static constexpr int kSlim = kChunk * kSlimColumns * 2;
+  static constexpr int kNarrow = kChunk * kColumns * 2;
   static constexpr bool kWithQuery = Kind != DeltaSweepKind::states;
+  static constexpr bool kWithStates = Kind != DeltaSweepKind::outputs;
   // one stage: keys, queries, T, P, values, gates
   static constexpr int kQueryAt = kTile, kSolveAt = kQueryAt + (kWithQuery ? kTile : 0);
   static constexpr int kPairsAt = kSolveAt + kPair, kValueAt = kPairsAt + (kWithQuery ? kPair : 0);
-  static constexpr int kGatesAt = kValueAt + kSlim, kStage = kGatesAt + 2 * kChunk * 4;
-  // then the state in bf16 and four slim tiles
-  static constexpr int kStateAt = Stages * kStage, kRightAt = kStateAt + D * kSlimColumns * 2;
-  static constexpr int kPlainAt = kRightAt + kSlim, kScaledAt = kPlainAt + kSlim;
-  static constexpr int kReadAt = kScaledAt + kSlim;
-  static constexpr int kBytes = kReadAt + (Kind == DeltaSweepKind::reverse ? kSlim : 0);
+  static constexpr int kGatesAt = kValueAt + kNarrow, kStage = kGatesAt + kGateFloats * 4;
+  // then two sets of results: of the chunk at hand and of the one that is carried away
+  static constexpr int kResultsAt = Stages * kStage;
+  static constexpr int kStateAt = kNarrow,
+                       kResults = kNarrow + (kWithStates ? D * kColumns * 2 : 0);
+  static constexpr int kBytes = kResultsAt + 2 * kResults;
 };
 
-// grid B H (D / 32), 256 threads. Warp w has rows 16 (w / 2) .. and columns 16 (w % 2) .. of what
-// is a chunk long, and of the state rows 16 w .. (D = 128) or the same block (D = 64).
-template <int D, DeltaSweepKind Kind, int Stages>
-__global__ void __launch_bounds__(256, 1) delta_sweep_kernel(const __grid_constant__ DeltaSweep p) {
-  using Layout = DeltaSweepLayout<D, Kind, Stages>;
+// grid B H (D / 16 / Warps), 32 Warps + kLoaders threads
+template <int D, DeltaSweepKind Kind, int Warps, int Stages>
+__global__ void __launch_bounds__(32 * Warps + kLoaders, 1)
+    delta_sweep_kernel(const __grid_constant__ DeltaSweep p) {
+  using Layout = DeltaSweepLayout<D, Kind, Warps, Stages>;
   constexpr bool kReverse = Kind == DeltaSweepKind::reverse;
   constexpr bool kOutputs = Kind == DeltaSweepKind::outputs;
-  constexpr int kThreads = 256, kSlices = D / kSlimColumns, kStateBlocks = D / 64;
+  constexpr int kColumns = Layout::kColumns, kSlices = D / kColumns;
   unsigned char* memory = shared_memory();
   const uint32_t base = shared_address(memory);
   const int thread = static_cast<int>(threadIdx.x), lane = thread % 32, warp = thread / 32;
   const int batch_head = static_cast<int>(blockIdx.x) / kSlices;
-  const int column0 = static_cast<int>(blockIdx.x) % kSlices * kSlimColumns;
+  const int column0 = static_cast<int>(blockIdx.x) % kSlices * kColumns;
   const int batch = batch_head / p.heads, head = batch_head % p.heads;
-  const int row_block = warp / 2, half = warp % 2, row0 = row_block * 16;
-  const int state_block = D == 128 ? warp : row_block, half0 = D == 128 ? 0 : half;
-  const int quad = lane / 4, c2 = 2 * (lane & 3);
-  const uint32_t state_tile = base + Layout::kStateAt, right = base + Layout::kRightAt;
-  const uint32_t plain = base + Layout::kPlainAt, scaled = base + Layout::kScaledAt;
-  const uint32_t read = base + Layout::kReadAt;
+  const auto chunk_of = [&](int u) { return kReverse ? p.chunks - 1 - u : u; };
 
-  float state[kStateBlocks][2][4];
-  const int64_t state_at = static_cast<int64_t>(batch_head) * D * D +
-                           (state_block * 16 + quad) * D + column0 + half0 * 16 + c2;
+  if (warp >= Warps) {
+    const int loader = thread - Warps * 32;
+    auto start = [&](const View& view, int chunk) {
+      return static_cast<uint16_t*>(view.data) + batch * view.batch + head * view.head +
+             static_cast<int64_t>(chunk) * kChunk * view.token;
+    };
+    auto issue = [&](int u, int slot) {
+      const int chunk = chunk_of(u);
+      const uint32_t stage = base + slot * Layout::kStage;
+      const int valid = min(kChunk, p.tokens - chunk * kChunk);
+      const int64_t index = static_cast<int64_t>(batch_head) * p.chunks + chunk;
+      load_tile<D, kLoaders>(stage, start(p.key, chunk), p.key.token, valid, loader);
+      load_tile<64, kLoaders>(stage + Layout::kSolveAt, p.solve + index * (kChunk * kChunk), 64, 64,
+                              loader);
+      if constexpr (Layout::kWithQuery) {
+        load_tile<D, kLoaders>(stage + Layout::kQueryAt, start(p.query, chunk), p.query.token,
+                               valid, loader);
+        load_tile<64, kLoaders>(stage + Layout::kPairsAt, p.pairs + index * (kChunk * kChunk), 64,
+                                64, loader);
+      }
+      constexpr int kAcross = 2 * Warps;
+      const uint16_t* value = start(p.value, chunk) + column0 + loader % kAcross * 8;
 #pragma unroll
-  for (int m = 0; m < kStateBlocks; ++m)
+      for (int i = 0; i < kChunk * kAcross / kLoaders; ++i) {
+        const int row = loader / kAcross + i * (kLoaders / kAcross);
+        copy_async_or_zero(
+            stage + Layout::kValueAt + narrow_offset<kColumns>(row, loader % kAcross),
+            value + (row < valid ? row * p.value.token : 0), row < valid);
+      }
+      if (loader < kGateFloats / 4)
+        copy_async(stage + Layout::kGatesAt + loader * 16,
+                   p.gates + index * kGateFloats + loader * 4);
+    };
+    auto carry = [&](uint16_t* to, int64_t stride, const unsigned char* from, int rows, int valid) {
+      constexpr int kAcross = 2 * Warps;
+      to += column0 + loader % kAcross * 8;
+#pragma unroll 4
+      for (int row = loader / kAcross; row < rows; row += kLoaders / kAcross)
+        if (row < valid)
+          *reinterpret_cast<uint4*>(to + row * stride) = *reinterpret_cast<const uint4*>(
+              from + narrow_offset<kColumns>(row, loader % kAcross));
+    };
+    auto carry_away = [&](int u) {
+      const int chunk = chunk_of(u);
+      const unsigned char* from = memory + Layout::kResultsAt + (u & 1) * Layout::kResults;
+      const int64_t index = static_cast<int64_t>(batch_head) * p.chunks + chunk;
+      if constexpr (kOutputs) {
+        carry(start(p.out, chunk), p.out.token, from, kChunk, p.tokens - chunk * kChunk);
+      } else {
+        carry(p.writes + index * kChunk * D, D, from, kChunk, kChunk);
+        carry(p.states + index * D * D, D, from + Layout::kStateAt, D, D);
+      }
+    };
+    int free_slot = 0;
+    for (int u = 0; u < Stages - 1; ++u) {
+      if (u < p.chunks) issue(u, free_slot);
+      copy_commit();
+      ++free_slot;
+    }
+#pragma unroll 1
+    for (int u = 0; u < p.chunks; ++u) {
+      if constexpr (Stages > 1) copy_wait<Stages - 2>();
+      __syncthreads();  // chunk u has landed; chunk u - 1 is done with, its results are there
+      if (u + Stages - 1 < p.chunks) issue(u + Stages - 1, free_slot);
+      copy_commit();
+      free_slot = free_slot + 1 == Stages ? 0 : free_slot + 1;
+      if constexpr (Stages == 1) {
+        copy_wait<0>();
+        __syncthreads();
+      }
+      if (u > 0) carry_away(u - 1);
+    }
+    __syncthreads();
+    carry_away(p.chunks - 1);
+    return;
+  }
+
+  const int quad = lane / 4, c2 = 2 * (lane & 3);
+  float state[D / 16][2][4];  // value rows, key columns
+  const int64_t state_at =
+      static_cast<int64_t>(batch_head) * D * D + c2 * D + column0 + warp * 16 + quad;
+#pragma unroll
+  for (int m = 0; m < D / 16; ++m)
 #pragma unroll
     for (int n = 0; n < 2; ++n)
 #pragma unroll
-      for (int low = 0; low < 2; ++low) {
-        float2 pair = make_float2(0.f, 0.f);
-        if (p.state_in)
-          pair = *reinterpret_cast<const float2*>(p.state_in + state_at + 8 * low * D + m * 16 +
-                                                  n * 8);
-        state[m][n][2 * low] = pair.x;
-        state[m][n][2 * low + 1] = pair.y;
-      }
-  auto share_state = [&] {
-#pragma unroll
-    for (int m = 0; m < kStateBlocks; ++m) {
-      uint32_t words[4];
-      pack_block(words, state[m]);
-      store_matrix(slim_rows_first(state_tile, state_block * 16, half0 + m, lane), words);
-    }
-  };
-  share_state();
+      for (int e = 0; e < 4; ++e)
+        state[m][n][e] =
+            p.state_in ? p.state_in[state_at + (m * 16 + n * 8 + (e & 1)) * D + 8 * (e >> 1)] : 0.f;
+  const float scale = exp2_fast(p.log2_scale);
 
-  auto start = [&](const View& view, int chunk) {
-    return static_cast<const uint16_t*>(view.data) + batch * view.batch + head * view.head +
-           static_cast<int64_t>(chunk) * kChunk * view.token;
-  };
-  auto issue = [&](int chunk, int slot) {
-    const uint32_t stage = base + slot * Layout::kStage;
-    const int valid = min(kChunk, p.tokens - chunk * kChunk);
-    const int64_t index = static_cast<int64_t>(batch_head) * p.chunks + chunk;
-    load_tile<D, kThreads>(stage, start(p.key, chunk), p.key.token, valid, thread);
-    if constexpr (Layout::kWithQuery)
-      load_tile<D, kThreads>(stage + Layout::kQueryAt, start(p.query, chunk), p.query.token, valid,
-                             thread);
-    load_tile<64, kThreads>(stage + Layout::kSolveAt, p.solve + index * (kChunk * kChunk), 64, 64,
-                            thread);
-    if constexpr (Layout::kWithQuery)
-      load_tile<64, kThreads>(stage + Layout::kPairsAt, p.pairs + index * (kChunk * kChunk), 64, 64,
-                              thread);
-    const int row = thread / 4, column = thread % 4;
-    const uint16_t* value = start(p.value, chunk) + column0 + column * 8;
-    copy_async_or_zero(stage + Layout::kValueAt + slim_offset(row, column),
-                       value + (row < valid ? row * p.value.token : 0), row < valid);
-    if (thread < 32)
-      copy_async(stage + Layout::kGatesAt + thread * 16,
-                 (thread < 16 ? p.cumulative : p.beta) + index * kChunk + thread % 16 * 4);
-  };
-  // a slim tile to rows of D columns in device memory
-  auto dump = [&](uint16_t* to, int tile_at, int rows) {
-    for (int i = thread; i < rows * 4; i += kThreads)
-      *reinterpret_cast<uint4*>(to + static_cast<int64_t>(i / 4) * D + column0 + i % 4 * 8) =
-          *reinterpret_cast<const uint4*>(memory + tile_at + slim_offset(i / 4, i % 4));
-  };
-
-  int slot = 0, free_slot = 0;
+  int slot = 0;
 #pragma unroll 1
-  for (int u = -(Stages - 1); u < p.chunks; ++u) {
-    const auto chunk_of = [&](int i) { return kReverse ? p.chunks - 1 - i : i; };
-    if constexpr (Stages == 1) {
-      __syncthreads();
-      issue(chunk_of(u), 0);
-      copy_commit();
-      copy_wait<0>();
-      __syncthreads();
-    } else {
-      copy_wait<Stages - 2>();
-      __syncthreads();
-      if (u + Stages - 1 < p.chunks) issue(chunk_of(u + Stages - 1), free_slot);
-      copy_commit();
-      free_slot = free_slot + 1 == Stages ? 0 : free_slot + 1;
-      if (u < 0) continue;
-    }
-    const int chunk = chunk_of(u);
-    const int64_t index = static_cast<int64_t>(batch_head) * p.chunks + chunk;
+  for (int u = 0; u < p.chunks; ++u) {
+    __syncthreads();
+    if constexpr (Stages == 1) __syncthreads();
     const uint32_t key = base + slot * Layout::kStage, query = key + Layout::kQueryAt;
     const uint32_t solve = key + Layout::kSolveAt, pairs = key + Layout::kPairsAt;
     const uint32_t value = key + Layout::kValueAt;
-    const auto* b =
-        reinterpret_cast<const float*>(memory + slot * Layout::kStage + Layout::kGatesAt);
-    const float* beta = b + kChunk;
-    const float total = b[kChunk - 1];
-    const float b_low = b[row0 + quad], b_high = b[row0 + quad + 8];
-    const float beta_low = beta[row0 + quad], beta_high = beta[row0 + quad + 8];
+    const uint32_t results = base + Layout::kResultsAt + (u & 1) * Layout::kResults;
+    const auto* gates =
+        reinterpret_cast<const float*>(memory + slot * Layout::kStage + Layout::kGatesAt) + c2;
+    // a gate of the two tokens 8 n + c2 ..
+    auto gate = [&](int which, int n) {
+      return *reinterpret_cast<const float2*>(gates + which * kChunk + n * 8);
+    };
+    const float decay = gates[3 * kChunk - 1 - c2];  // e^sum of the last token
 
     // 1. what the keys (and queries) read from the state
-    float known[2][2][4] = {}, out[2][4] = {};
+    float known[4][2][4] = {}, out[4][2][4] = {};
 #pragma unroll
     for (int k = 0; k < D / 16; ++k) {
-      uint32_t a[4], s[4];
-      load_matrix_transposed(s, slim_rows_first(state_tile, k * 16, half, lane));
-      load_matrix(a, rows_first(key, row0, k, lane));
-      multiply_add_block(known[k & 1], a, s);
+      uint32_t a[4];
+      pack_block(a, state[k]);
+      if constexpr (!kOutputs)
+        store_matrix_transposed(
+            narrow_columns_first<kColumns>(results + Layout::kStateAt, k * 16, warp, lane), a);
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        uint32_t x[4];
+        load_matrix(x, columns_first(key, i * 16, k, lane));
+        multiply_add_block(known[i], a, x);
+      }
       if constexpr (kOutputs) {
-        load_matrix(a, rows_first(query, row0, k, lane));
-        multiply_add_block(out, a, s);
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+          uint32_t x[4];
+          load_matrix(x, columns_first(query, i * 16, k, lane));
+          multiply_add_block(out[i], a, x);
+        }
       }
-    }
-#pragma unroll
-    for (int n = 0; n < 2; ++n)
-#pragma unroll
-      for (int e = 0; e < 4; ++e) known[0][n][e] += known[1][n][e];
-    if constexpr (kReverse) {
-      scale_rows(known[0], exp2_fast(total - b_low), exp2_fast(total - b_high));
-#pragma unroll
-      for (int j = 0; j < 4; ++j) {
-        if (j < row_block) continue;
-        uint32_t a[4], s[4];
-        load_matrix_transposed(a, columns_first(pairs, j * 16, row_block, lane));
-        load_matrix_transposed(s, slim_rows_first(value, j * 16, half, lane));
-        multiply_add_block(known[0], a, s);
-      }
-    } else {
-      uint32_t v[4];
-      load_matrix(v, slim_rows_first(value, row0, half, lane));
-      scale_rows(known[0], exp2_fast(b_low), exp2_fast(b_high));
 #pragma unroll
       for (int n = 0; n < 2; ++n)
 #pragma unroll
-        for (int low = 0; low < 2; ++low) {
-          const float write = low ? beta_high : beta_low;
-          float* from = &known[0][n][2 * low];
-          from[0] = write * (bf16_low(v[2 * n + low]) - from[0]);
-          from[1] = write * (bf16_high(v[2 * n + low]) - from[1]);
+        for (int e = 0; e < 4; ++e) state[k][n][e] *= decay;
+    }
+    uint32_t v[4][4];
+#pragma unroll
+    for (int j = 0; j < 4; ++j)
+      load_matrix_transposed(v[j], narrow_columns_first<kColumns>(value, j * 16, warp, lane));
+    if constexpr (kReverse) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i)
+#pragma unroll
+        for (int n = 0; n < 2; ++n) {
+          const float2 r = gate(3, 2 * i + n);
+#pragma unroll
+          for (int e = 0; e < 4; ++e) known[i][n][e] *= e & 1 ? r.y : r.x;
+        }
+#pragma unroll
+      for (int j = 0; j < 4; ++j)
+#pragma unroll
+        for (int i = 0; i <= j; ++i) {
+          uint32_t x[4];
+          load_matrix_transposed(x, rows_first(pairs, j * 16, i, lane));
+          multiply_add_block(known[i], v[j], x);
+        }
+    } else {
+#pragma unroll
+      for (int i = 0; i < 4; ++i)
+#pragma unroll
+        for (int n = 0; n < 2; ++n) {
+          const float2 write = gate(1, 2 * i + n), ga = gate(2, 2 * i + n);
+#pragma unroll
+          for (int low = 0; low < 2; ++low) {
+            float* x = &known[i][n][2 * low];
+            x[0] = write.x * (bf16_low(v[i][2 * n + low]) - ga.x * x[0]);
+            x[1] = write.y * (bf16_high(v[i][2 * n + low]) - ga.y * x[1]);
+          }
+          if constexpr (kOutputs) {
+#pragma unroll
+            for (int e = 0; e < 4; ++e) out[i][n][e] *= scale * (e & 1 ? ga.y : ga.x);
+          }
         }
     }
-    uint32_t words[4];
-    pack_block(words, known[0]);
-    store_matrix(slim_rows_first(right, row0, half, lane), words);
-    if constexpr (kOutputs)
-      scale_rows(out, exp2_fast(b_low + p.log2_scale), exp2_fast(b_high + p.log2_scale));
-    if constexpr (kReverse) {  // s ga o dO, a thread eight columns
-      const int row = thread / 4;
-      const uint32_t at = slim_offset(row, thread % 4);
-      uint4 word = *reinterpret_cast<const uint4*>(memory + (value - base) + at);
-      const float f = exp2_fast(b[row] + p.log2_scale);
-      auto times = [f](uint32_t x) { return pack_bf16(f * bf16_low(x), f * bf16_high(x)); };
-      word = make_uint4(times(word.x), times(word.y), times(word.z), times(word.w));
-      *reinterpret_cast<uint4*>(memory + Layout::kReadAt + at) = word;
-    }
-    if constexpr (!kOutputs) dump(p.states + index * D * D, Layout::kStateAt, D);
-    __syncthreads();
 
     // 2. through the triangle
-    float write[2][4] = {};
+    float write[4][2][4] = {};
 #pragma unroll
     for (int j = 0; j < 4; ++j) {
-      if (kReverse ? j < row_block : j > row_block) continue;
-      uint32_t a[4], s[4];
-      if constexpr (kReverse)
-        load_matrix_transposed(a, columns_first(solve, j * 16, row_block, lane));
-      else
-        load_matrix(a, rows_first(solve, row0, j, lane));
-      load_matrix_transposed(s, slim_rows_first(right, j * 16, half, lane));
-      multiply_add_block(write, a, s);
+      uint32_t a[4];
+      pack_block(a, known[j]);
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        if (kReverse ? i > j : i < j) continue;
+        uint32_t x[4];
+        if constexpr (kReverse)
+          load_matrix_transposed(x, rows_first(solve, j * 16, i, lane));
+        else
+          load_matrix(x, columns_first(solve, i * 16, j, lane));
+        multiply_add_block(write[i], a, x);
+      }
     }
-    pack_block(words, write);
-    store_matrix(slim_rows_first(plain, row0, half, lane), words);
-    if constexpr (kReverse)
-      scale_rows(write, -beta_low * exp2_fast(b_low), -beta_high * exp2_fast(b_high));
-    else
-      scale_rows(write, exp2_fast(total - b_low), exp2_fast(total - b_high));
-    pack_block(words, write);
-    store_matrix(slim_rows_first(scaled, row0, half, lane), words);
-    __syncthreads();
+    uint32_t plain[4][4];
+#pragma unroll
+    for (int j = 0; j < 4; ++j) {
+      pack_block(plain[j], write[j]);
+      if constexpr (!kOutputs)
+        store_matrix_transposed(narrow_columns_first<kColumns>(results, j * 16, warp, lane),
+                                plain[j]);
+    }
 
     // 3. the state after the chunk
-    const float decay = exp2_fast(total);
 #pragma unroll
-    for (int m = 0; m < kStateBlocks; ++m) scale_rows(state[m], decay, decay);
+    for (int j = 0; j < 4; ++j) {
+      uint32_t a[4], reads[4];
 #pragma unroll
-    for (int k = 0; k < 4; ++k) {
-      uint32_t a[4], a_query[4], s[4];
-      load_matrix_transposed(a, columns_first(key, k * 16, state_block, lane));
-      if constexpr (kReverse)
-        load_matrix_transposed(a_query, columns_first(query, k * 16, state_block, lane));
-#pragma unroll
-      for (int m = 0; m < kStateBlocks; ++m) {
-        load_matrix_transposed(s, slim_rows_first(scaled, k * 16, half0 + m, lane));
-        multiply_add_block(state[m], a, s);
+      for (int n = 0; n < 2; ++n) {
+        float2 f = gate(kReverse ? 2 : 3, 2 * j + n);
         if constexpr (kReverse) {
-          load_matrix_transposed(s, slim_rows_first(read, k * 16, half0 + m, lane));
-          multiply_add_block(state[m], a_query, s);
+          const float2 beta = gate(1, 2 * j + n);
+          const float2 g = make_float2(scale * f.x, scale * f.y);
+#pragma unroll
+          for (int low = 0; low < 2; ++low)
+            reads[2 * n + low] =
+                pack_bf16(g.x * bf16_low(v[j][2 * n + low]), g.y * bf16_high(v[j][2 * n + low]));
+          f = make_float2(-beta.x * f.x, -beta.y * f.y);
+        }
+#pragma unroll
+        for (int low = 0; low < 2; ++low)
+          a[2 * n + low] = pack_bf16(f.x * write[j][n][2 * low], f.y * write[j][n][2 * low + 1]);
+      }
+#pragma unroll
+      for (int m = 0; m < D / 16; ++m) {
+        uint32_t x[4];
+        load_matrix_transposed(x, rows_first(key, j * 16, m, lane));
+        multiply_add_block(state[m], a, x);
+        if constexpr (kReverse) {
+          load_matrix_transposed(x, rows_first(query, j * 16, m, lane));
+          multiply_add_block(state[m], reads, x);
         }
       }
     }
-    share_state();
 
     if constexpr (kOutputs) {
 #pragma unroll
-      for (int j = 0; j < 4; ++j) {
-        if (j > row_block) continue;
-        uint32_t a[4], s[4];
-        load_matrix(a, rows_first(pairs, row0, j, lane));
-        load_matrix_transposed(s, slim_rows_first(plain, j * 16, half, lane));
-        multiply_add_block(out, a, s);
-      }
-      const int valid = min(kChunk, p.tokens - chunk * kChunk);
-      uint16_t* to = const_cast<uint16_t*>(start(p.out, chunk)) + column0 + half * 16 + c2;
+      for (int j = 0; j < 4; ++j)
 #pragma unroll
-      for (int low = 0; low < 2; ++low) {
-        const int row = row0 + quad + 8 * low;
-        if (row < valid) {
-#pragma unroll
-          for (int n = 0; n < 2; ++n)
-            *reinterpret_cast<uint32_t*>(to + row * p.out.token + n * 8) =
-                pack_bf16(out[n][2 * low], out[n][2 * low + 1]);
+        for (int i = j; i < 4; ++i) {
+          uint32_t x[4];
+          load_matrix(x, columns_first(pairs, i * 16, j, lane));
+          multiply_add_block(out[i], plain[j], x);
         }
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        uint32_t words[4];
+        pack_block(words, out[i]);
+        store_matrix_transposed(narrow_columns_first<kColumns>(results, i * 16, warp, lane), words);
       }
-    } else {
-      dump(p.writes + index * kChunk * D, Layout::kPlainAt, kChunk);
     }
     slot = slot + 1 == Stages ? 0 : slot + 1;
   }
+  __syncthreads();
 
   if (p.state_out) {
 #pragma unroll
-    for (int m = 0; m < kStateBlocks; ++m)
+    for (int m = 0; m < D / 16; ++m)
 #pragma unroll
       for (int n = 0; n < 2; ++n)
 #pragma unroll
-        for (int low = 0; low < 2; ++low)
-          *reinterpret_cast<float2*>(p.state_out + state_at + 8 * low * D + m * 16 + n * 8) =
-              make_float2(state[m][n][2 * low], state[m][n][2 * low + 1]);
+        for (int e = 0; e < 4; ++e)
+          p.state_out[state_at + (m * 16 + n * 8 + (e & 1)) * D + 8 * (e >> 1)] = state[m][n][e];
   }
 }
 

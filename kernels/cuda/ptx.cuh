@@ -70,6 +70,26 @@ __device__ __forceinline__ void store_matrix(uint32_t address, const uint32_t (&
 #endif
 }
 
+// the reverse of load_matrix_transposed
+__device__ __forceinline__ void store_matrix_transposed(uint32_t address, const uint32_t (&r)[4]) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  asm volatile("stmatrix.sync.aligned.m8n8.x4.trans.shared.b16 [%0], {%1,%2,%3,%4};" ::"r"(address),
+               "r"(r[0]), "r"(r[1]), "r"(r[2]), "r"(r[3])
+               : "memory");
+#else
+  const int lane = static_cast<int>(threadIdx.x % 32);
+#pragma unroll
+  for (int i = 0; i < 4; ++i)
+#pragma unroll
+    for (int high = 0; high < 2; ++high) {
+      const uint32_t row = __shfl_sync(0xffffffffu, address, i * 8 + 2 * (lane & 3) + high);
+      asm volatile("st.shared.b16 [%0], %1;" ::"r"(row + lane / 4 * 2),
+                   "h"(static_cast<uint16_t>(r[i] >> (16 * high)))
+                   : "memory");
+    }
+#endif
+}
+
 // c[16x8] += a[16x16] b[16x8], bf16 in, fp32 out
 __device__ __forceinline__ void multiply_add(float (&c)[4], const uint32_t (&a)[4], uint32_t b0,
                                              uint32_t b1) {

@@ -181,9 +181,11 @@ Gradients scalar_decay_backward(const at::Tensor& q_, const at::Tensor& k_, cons
           std::move(d_log_decay), std::move(d_beta), std::move(d_state)};
 }
 
+constexpr int64_t kMostTokens = 64 * 65535;  // chunks are a grid's second dimension
+
 bool delta_covered(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                    const at::Tensor& log_decay, bool backward) {
-  return fits(q, k, v) && log_decay.dim() == 3 &&
+  return fits(q, k, v) && log_decay.dim() == 3 && q.size(1) <= kMostTokens &&
          supports_gated_delta(static_cast<int>(q.size(3)), backward);
 }
 

@@ -163,6 +163,13 @@ cudaError_t backward(const ScalarDecayBackward& args, Scratch& scratch, cudaStre
                 256, 0, stream, finish);
 }
 
+template <int D, int Columns, int Threads>
+cudaError_t decode(const ScalarDecayForward& args, cudaStream_t stream) {
+  return launch(decode_kernel<D, Columns, Threads>,
+                dim3(static_cast<unsigned>(args.shape.batch * args.shape.heads * (D / Columns))),
+                Threads, Threads / 32 * Columns * 4, stream, args);
+}
+
 }  // namespace
 
 bool supported(int dim) {
@@ -190,11 +197,13 @@ int run(const ScalarDecayBackward& args, void* workspace, void* stream) {
   return backward(args, scratch, static_cast<cudaStream_t>(stream));
 }
 
+// few heads: many narrow pieces; many heads: whole rows
 int run_decode(const ScalarDecayForward& args, void* stream) {
-  const dim3 grid(static_cast<unsigned>(args.shape.batch * args.shape.heads),
-                  static_cast<unsigned>(args.shape.dim / kDecodeColumns));
-  const auto kernel = args.shape.dim == 128 ? decode_kernel<128> : decode_kernel<64>;
-  return launch(kernel, grid, 128, 4 * kDecodeColumns * 4, static_cast<cudaStream_t>(stream), args);
+  const auto on = static_cast<cudaStream_t>(stream);
+  const bool many = args.shape.batch * args.shape.heads >= 2 * device().multiprocessors;
+  if (args.shape.dim == 128)
+    return many ? decode<128, 128, 256>(args, on) : decode<128, 16, 128>(args, on);
+  return many ? decode<64, 64, 256>(args, on) : decode<64, 16, 128>(args, on);
 }
 
 }  // namespace flashmorph::kernels::cuda

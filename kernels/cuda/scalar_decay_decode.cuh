@@ -7,25 +7,26 @@
 
 namespace flashmorph::kernels::cuda {
 
-constexpr int kDecodeColumns = 16;
-
-// grid (B H, D / 16), 128 threads: a thread holds four columns of every 32nd row
-template <int D>
-__global__ void __launch_bounds__(128) decode_kernel(const __grid_constant__ ScalarDecayForward p) {
+// grid B H (D / Columns): Columns / 4 threads share a row, each with four columns
+template <int D, int Columns, int Threads>
+__global__ void __launch_bounds__(Threads)
+    decode_kernel(const __grid_constant__ ScalarDecayForward p) {
+  constexpr int kAcross = Columns / 4, kRows = Threads / kAcross, kCount = D / kRows;
   const int thread = static_cast<int>(threadIdx.x), lane = thread % 32, warp = thread / 32;
-  const int batch_head = static_cast<int>(blockIdx.x), batch = batch_head / p.shape.heads;
+  const int batch_head = static_cast<int>(blockIdx.x) / (D / Columns),
+            batch = batch_head / p.shape.heads;
   const int head = batch_head % p.shape.heads;
-  const int column = static_cast<int>(blockIdx.y) * kDecodeColumns + thread % 4 * 4,
-            row0 = thread / 4;
+  const int column0 = static_cast<int>(blockIdx.x) % (D / Columns) * Columns;
+  const int column = column0 + thread % kAcross * 4, row0 = thread / kAcross;
   auto row_of = [&](const View& view) {
     return static_cast<const uint16_t*>(view.data) + batch * view.batch + head * view.head;
   };
   const int64_t at = static_cast<int64_t>(batch_head) * D * D + column;
-  float4 state[D / 32];
-  float q[D / 32], k[D / 32];
+  float4 state[kCount];
+  float q[kCount], k[kCount];
 #pragma unroll
-  for (int i = 0; i < D / 32; ++i) {
-    const int row = row0 + 32 * i;
+  for (int i = 0; i < kCount; ++i) {
+    const int row = row0 + kRows * i;
     state[i] = *reinterpret_cast<const float4*>(p.state + at + row * D);
     q[i] = bf16_low(row_of(p.q)[row]);
     k[i] = bf16_low(row_of(p.k)[row]);
@@ -43,12 +44,12 @@ __global__ void __launch_bounds__(128) decode_kernel(const __grid_constant__ Sca
   const float v0 = bf16_low(v.x), v1 = bf16_high(v.x), v2 = bf16_low(v.y), v3 = bf16_high(v.y);
   float sum[4] = {};
 #pragma unroll
-  for (int i = 0; i < D / 32; ++i) {
+  for (int i = 0; i < kCount; ++i) {
     const float write = beta * k[i];
     float4& s = state[i];
     s = make_float4(decay * s.x + write * v0, decay * s.y + write * v1, decay * s.z + write * v2,
                     decay * s.w + write * v3);
-    *reinterpret_cast<float4*>(p.final_state + at + (row0 + 32 * i) * D) = s;
+    *reinterpret_cast<float4*>(p.final_state + at + (row0 + kRows * i) * D) = s;
     sum[0] += q[i] * s.x;
     sum[1] += q[i] * s.y;
     sum[2] += q[i] * s.z;
@@ -58,19 +59,19 @@ __global__ void __launch_bounds__(128) decode_kernel(const __grid_constant__ Sca
 #pragma unroll
   for (int e = 0; e < 4; ++e) {
 #pragma unroll
-    for (int distance = 4; distance < 32; distance *= 2)
+    for (int distance = kAcross; distance < 32; distance *= 2)
       sum[e] += __shfl_xor_sync(0xffffffffu, sum[e], distance);
-    if (lane < 4) shared[warp * kDecodeColumns + lane * 4 + e] = sum[e];
+    if (lane < kAcross) shared[warp * Columns + lane * 4 + e] = sum[e];
   }
   __syncthreads();
-  if (thread < kDecodeColumns / 2) {
+  if (thread < Columns / 2) {
     float o[2] = {};
 #pragma unroll
-    for (int w = 0; w < 4; ++w)
+    for (int w = 0; w < Threads / 32; ++w)
 #pragma unroll
-      for (int e = 0; e < 2; ++e) o[e] += shared[w * kDecodeColumns + 2 * thread + e];
+      for (int e = 0; e < 2; ++e) o[e] += shared[w * Columns + 2 * thread + e];
     auto* to = static_cast<uint16_t*>(p.output.data) + batch * p.output.batch +
-               head * p.output.head + blockIdx.y * kDecodeColumns + 2 * thread;
+               head * p.output.head + column0 + 2 * thread;
     *reinterpret_cast<uint32_t*>(to) = pack_bf16(p.shape.scale * o[0], p.shape.scale * o[1]);
   }
 }

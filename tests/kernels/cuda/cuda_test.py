@@ -104,7 +104,8 @@ def main():
              (1, 63, 2, 128, 'fixed', False, False, recurrence), (2, 100, 4, 64, 'token', True, True, recurrence),
              (1, 1000, 4, 128, 'token', True, True, chunked), (1, 1000, 2, 128, 'fixed', False, True, chunked)]
     if not quick:
-        cases += [(1, 1000, 16, 128, 'fixed', False, True, recurrence),
+        cases += [(40, 1, 8, 128, 'token', True, True, recurrence), (40, 1, 8, 64, 'fixed', False, True, recurrence),
+                  (1, 1000, 16, 128, 'fixed', False, True, recurrence),
                   (1, 1000, 4, 128, 'token', True, True, recurrence),
                   (1, 1000, 4, 128, None, False, True, recurrence),
                   (1, 777, 8, 64, 'weak', False, True, recurrence),
@@ -116,7 +117,8 @@ def main():
     delta_cases = [(1, 1, 2, 128, .1, False, True, delta_recurrence), (2, 63, 2, 64, .1, False, True, delta_recurrence),
                    (1, 64, 2, 128, .1, False, False, delta_recurrence), (2, 100, 3, 128, .3, True, True, delta_recurrence)]
     if not quick:
-        delta_cases += [(2, 1, 3, 64, .1, False, False, delta_recurrence), (1, 64, 4, 64, .1, False, True, delta_recurrence),
+        delta_cases += [(2, 1, 3, 64, .1, False, False, delta_recurrence), (40, 1, 8, 64, .1, False, True, delta_recurrence),
+                        (40, 1, 8, 128, .1, False, True, delta_recurrence), (1, 64, 4, 64, .1, False, True, delta_recurrence),
                         (1, 777, 4, 64, .05, True, True, delta_recurrence),
                         (1, 1000, 4, 128, .02, False, True, delta_recurrence),
                         (1, 1000, 4, 128, 4., False, True, delta_recurrence),

@@ -292,14 +292,24 @@ inline void load_matrix_transposed(uint32_t (&r)[4], uint32_t address) {
   load_matrices(r, address, true);
 }
 
-inline void store_matrix(uint32_t address, const uint32_t (&r)[4]) {
+inline void store_matrices(uint32_t address, const uint32_t (&r)[4], bool transposed) {
   uint32_t words[5] = {address, r[0], r[1], r[2], r[3]};
-  emulator::meet(words, 5, nullptr, 0, [](emulator::Warp& warp) {
+  emulator::meet(words, 5, nullptr, 0, [transposed](emulator::Warp& warp) {
     for (int lane = 0; lane < 32; ++lane)
       for (int m = 0; m < 4; ++m)
-        std::memcpy(shared_memory() + warp.in[8 * m + lane / 4][0] + lane % 4 * 4,
-                    &warp.in[lane][1 + m], 4);
+        for (int high = 0; high < 2; ++high) {
+          int row = lane / 4, column = lane % 4 * 2 + high;
+          const auto half = static_cast<uint16_t>(warp.in[lane][1 + m] >> (16 * high));
+          if (transposed) std::swap(row, column);
+          std::memcpy(shared_memory() + warp.in[8 * m + row][0] + column * 2, &half, 2);
+        }
   });
+}
+inline void store_matrix(uint32_t address, const uint32_t (&r)[4]) {
+  store_matrices(address, r, false);
+}
+inline void store_matrix_transposed(uint32_t address, const uint32_t (&r)[4]) {
+  store_matrices(address, r, true);
 }
 
 inline void multiply_add(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {

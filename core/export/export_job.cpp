@@ -112,19 +112,20 @@ at::Tensor ids_of(const CheckPrompt& prompt) {
   return at::tensor(at::ArrayRef<int64_t>(prompt.ids), at::kLong);
 }
 
-// Logits of the model as it was written against those it came from.
+// Logits of the model as it was written against those it came from; a layer in memory at a time.
 void compare(const HybridWeights& source, const HybridWeights& written,
              const std::vector<CheckPrompt>& prompts, ExportDtype dtype, const fs::path& logits,
-             ExportOutcome& outcome) {
-  const MorphModel before = runnable(source), after = runnable(written);
+             const std::function<void()>& check_stop, ExportOutcome& outcome) {
+  std::vector<at::Tensor> rows_of_ids;
+  for (const CheckPrompt& prompt : prompts) rows_of_ids.push_back(ids_of(prompt));
+  const auto before = logits_by_layer(source, rows_of_ids, check_stop),
+             after = logits_by_layer(written, rows_of_ids, check_stop);
   std::vector<std::pair<std::string, at::Tensor>> tensors;
   std::map<std::string, std::string> metadata{{"format", "pt"}};
   double kl = 0, limit = kAbsolute;
   int64_t rows = 0;
   for (size_t i = 0; i < prompts.size(); ++i) {
-    const at::Tensor ids = ids_of(prompts[i]);
-    const at::Tensor want = logits_of(before, source.plan, ids),
-                     got = logits_of(after, written.plan, ids);
+    const at::Tensor &ids = rows_of_ids[i], &want = before[i], &got = after[i];
     if (!at::isfinite(got).all().item<bool>())
       throw Error("export", ErrorCode::non_finite,
                   "the written model gives logits that are not finite", "use --dtype bf16 or f32");
@@ -271,8 +272,10 @@ ExportOutcome export_hybrid(const HybridWeights& weights, const fs::path& teache
   model.tensors.clear();
   step("check prompts", 0, 3);
   const fs::path logits = path.parent_path() / (path.filename().string() + ".logits.safetensors");
-  compare(weights, read_back(target, draft.path()),
-          check_prompts(tokenizer ? &*tokenizer : nullptr, weights.config), dtype, logits, outcome);
+  compare(
+      weights, read_back(target, draft.path()),
+      check_prompts(tokenizer ? &*tokenizer : nullptr, weights.config), dtype, logits,
+      [&] { step("check prompts", 1, 3); }, outcome);
   step("check prompts", 3, 3);
   const std::string card =
       model_card(description, weights.config, outcome.lint,

@@ -5,9 +5,11 @@
 #include <fmt/format.h>
 
 #include "core/export/export_job.h"
+#include "core/export/hybrid_files.h"
 #include "core/jobs/eval_job.h"
-#include "core/jobs/session.h"
 #include "core/load/checkpoint.h"
+#include "core/load/checkpoint_hashes.h"
+#include "core/load/safetensors.h"
 #include "core/model/hybrid_file.h"
 #include "core/run/error.h"
 #include "core/run/strict_json.h"
@@ -36,6 +38,26 @@ fs::path find_hybrid(const RunConfig& config, const std::string& word) {
 std::string text_of(const nlohmann::json& json, const char* key) {
   const auto found = json.find(key);
   return found != json.end() && found->is_string() ? found->get<std::string>() : std::string();
+}
+
+HybridTeacher teacher_of(const fs::path& model, const ModelConfig& config) {
+  const CheckpointHashes hashes = checkpoint_hashes(model);
+  return {config.name, hashes.config, weights_sha256(model), hashes.tokenizer};
+}
+
+// Refuses weights whose metadata names another teacher.
+void check_teacher_of(const fs::path& file, const HybridTeacher& teacher) {
+  const auto metadata = SafetensorsFile(file).metadata();
+  const auto check = [&](const char* key, const std::string& mine, const char* what) {
+    const auto found = metadata.find(key);
+    if (found != metadata.end() && found->second != mine)
+      throw Error(
+          "export", ErrorCode::bad_file,
+          fmt::format("{} was made from a teacher with other {}", file.filename().string(), what),
+          "give the teacher it was made from with --model");
+  };
+  check("teacher_config_sha256", teacher.config_sha256, "configuration");
+  check("teacher_weights_sha256", teacher.weights_sha256, "weights");
 }
 
 HybridConfig fresh_description(const ExportSubject& subject) {
@@ -277,32 +299,17 @@ ExportOutcome run_export(const ExportRequest& request, const ExportSubject& subj
     return outcome;
   }
   require_exportable(lint_subject(subject, dtype), target);
-  // float32 on the CPU: every file dtype is exact in it.
-  Session session(subject.model, at::kCPU, at::kFloat);
-  description.teacher = {subject.config.name, session.config_sha256(), session.weights_sha256(),
-                         session.tokenizer_sha256()};
-  HybridWeights weights;
-  std::optional<HybridModel> hybrid;
-  if (!subject.hybrid.empty()) {
-    const auto metadata = hybrid_file_info(subject.hybrid).metadata;
-    const auto theirs = metadata.find("teacher_weights_sha256");
-    if (theirs != metadata.end() && theirs->second != session.weights_sha256())
-      throw Error("export", ErrorCode::bad_file,
-                  fmt::format("{} was trained from a teacher with other weights",
-                              subject.hybrid.filename().string()),
-                  "give the teacher it was made from with --model");
-    hybrid.emplace(read_hybrid(subject.hybrid, session.teacher_ptr()));
-    weights = hybrid_weights(*hybrid);
-  } else if (!subject.aligned.empty()) {
-    weights = hybrid_weights(session.load_branches(subject.aligned), subject.plan);
-  } else if (subject.plan.budget() == subject.plan.layers) {
-    weights = hybrid_weights(session.make_branches({BranchOptions::of(BranchKind::window)}, 0),
-                             subject.plan);
-  } else {
+  if (subject.hybrid.empty() && subject.aligned.empty() &&
+      subject.plan.budget() < subject.plan.layers)
     throw Error("export", ErrorCode::bad_request,
                 "the plan has linear layers, but there are no weights for them",
                 "give --aligned RUN or --hybrid RUN, or export the plan alone with --target plan");
-  }
+  description.teacher = teacher_of(subject.model, subject.config);
+  for (const fs::path& file : {subject.hybrid, subject.aligned})
+    if (!file.empty()) check_teacher_of(file, description.teacher);
+  // float32 on the CPU: every file dtype is exact in it.
+  const HybridWeights weights = weights_of_files(subject.model, subject.aligned, subject.hybrid,
+                                                 subject.plan, subject.branches);
   const BranchOptions* branch = weights.branch();
   if (branch && branch->kind == BranchKind::lightning && !branch->layer_scaled)
     description.branch.slopes = kernels::lightning_slopes(weights.config.heads);

@@ -66,4 +66,13 @@ at::ScalarType scalar_type_of(ExportDtype dtype) {
                                      : at::kFloat;
 }
 
+bool all_finite(const at::Tensor& values) {
+  constexpr int64_t kPiece = int64_t{1} << 20;
+  const at::Tensor flat = values.reshape({-1});
+  for (int64_t at = 0; at < flat.numel(); at += kPiece)
+    if (!at::isfinite(flat.narrow(0, at, std::min(kPiece, flat.numel() - at))).all().item<bool>())
+      return false;
+  return true;
+}
+
 }  // namespace flashmorph

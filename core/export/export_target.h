@@ -8,6 +8,7 @@
 #include <ATen/ATen.h>
 #include <nlohmann/json.hpp>
 
+#include "core/export/lazy_tensor.h"
 #include "core/load/model_config.h"
 
 namespace flashmorph {
@@ -29,14 +30,18 @@ std::string to_string(ExportDtype dtype);
 /// The tensor type; q8_0 has none and gives float32.
 at::ScalarType scalar_type_of(ExportDtype dtype);
 
+/// Whether every number is, looked at piece by piece.
+bool all_finite(const at::Tensor& values);
+
 /// One tensor of a written model.
 struct TargetTensor {
   std::string name;
-  at::Tensor value;
+  LazyTensor value;
   bool keep_float32 = false;  ///< small and sensitive: stored in float32 whatever the dtype
 };
 
-/// What a target makes of a hybrid, before anything is rounded.
+/// What a target makes of a hybrid, before anything is rounded. Refers to the hybrid it was made
+/// of: use it while that lives.
 struct TargetModel {
   nlohmann::json config;  ///< config.json
   std::vector<TargetTensor> tensors;

@@ -79,18 +79,18 @@ TargetModel fla_model(const HybridWeights& weights, ExportDtype dtype) {
   for (const auto& [name, value] : weights.tensors) {
     const bool scalar = name.ends_with(".A_log") || name.ends_with(".dt_bias");
     if (name.ends_with(".A_log")) {
-      const at::Tensor a_log = value.to(at::kFloat);
+      const at::Tensor a_log = value.get().to(at::kFloat);
       out.decay_max_rel_error = std::max(
           out.decay_max_rel_error,
           (a_log.to(at::kBFloat16).to(at::kFloat) - a_log).expm1().abs().max().item<double>());
     }
-    out.tensors.push_back({theirs(name), is_conv(name) ? value.unsqueeze(1) : value, scalar});
+    out.tensors.push_back(
+        {theirs(name), is_conv(name) ? LazyTensor(value.get().unsqueeze(1)) : value, scalar});
   }
   return out;
 }
 
-HybridWeights fla_weights(const nlohmann::json& json,
-                          const std::map<std::string, at::Tensor>& tensors,
+HybridWeights fla_weights(const nlohmann::json& json, const LazyTensors& tensors,
                           const std::string& where) {
   if (json.value("model_type", std::string()) != "gated_deltanet" ||
       json.value("hidden_act", std::string()) != "swish")
@@ -123,7 +123,7 @@ HybridWeights fla_weights(const nlohmann::json& json,
       const int layer = std::stoi(ours.substr(std::string("model.layers.").size()));
       ours.replace(at, 6, weights.plan.is_full(layer) ? ".self_attn." : ".linear_attn.");
     }
-    weights.tensors[ours] = is_conv(name) ? value.squeeze(1) : value;
+    weights.tensors[ours] = is_conv(name) ? LazyTensor(value.get().squeeze(1)) : value;
   }
   return weights;
 }

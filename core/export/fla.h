@@ -16,8 +16,7 @@ namespace flashmorph {
 TargetModel fla_model(const HybridWeights& weights, ExportDtype dtype);
 
 /// The way back, from the files alone. Throws Error(bad_file).
-HybridWeights fla_weights(const nlohmann::json& config,
-                          const std::map<std::string, at::Tensor>& tensors,
+HybridWeights fla_weights(const nlohmann::json& config, const LazyTensors& tensors,
                           const std::string& where);
 
 }  // namespace flashmorph

@@ -7,6 +7,7 @@
 
 #include <fmt/format.h>
 
+#include "core/export/export_target.h"
 #include "core/load/file_map.h"
 #include "core/load/gguf.h"
 #include "core/run/error.h"
@@ -101,11 +102,11 @@ void GgufFileWriter::booleans(const std::string& name, const std::vector<bool>& 
   for (const bool value : values) put(metadata_, static_cast<uint8_t>(value));
 }
 
-void GgufFileWriter::tensor(const std::string& name, at::Tensor value, GgufStorage storage) {
-  if (storage == GgufStorage::q8_0 && value.size(-1) % kBlock != 0)
-    throw Error(
-        "export", ErrorCode::internal,
-        fmt::format("tensor {} has rows of {}, q8_0 wants multiples of 32", name, value.size(-1)));
+void GgufFileWriter::tensor(const std::string& name, LazyTensor value, GgufStorage storage) {
+  if (storage == GgufStorage::q8_0 && value.shape().back() % kBlock != 0)
+    throw Error("export", ErrorCode::internal,
+                fmt::format("tensor {} has rows of {}, q8_0 wants multiples of 32", name,
+                            value.shape().back()));
   tensors_.push_back({name, std::move(value), storage});
 }
 
@@ -119,8 +120,9 @@ void GgufFileWriter::write(const std::filesystem::path& path,
   int64_t total = 0;
   for (const Entry& one : tensors_) {
     put_text(head, one.name);
-    put(head, static_cast<uint32_t>(one.value.dim()));
-    for (int64_t d = one.value.dim(); d-- > 0;) put(head, static_cast<uint64_t>(one.value.size(d)));
+    const std::vector<int64_t>& shape = one.value.shape();
+    put(head, static_cast<uint32_t>(shape.size()));
+    for (size_t d = shape.size(); d-- > 0;) put(head, static_cast<uint64_t>(shape[d]));
     put(head, static_cast<uint32_t>(one.storage));
     put(head, static_cast<uint64_t>(total));
     total += padded(stored_bytes(one.value.numel(), one.storage));
@@ -131,14 +133,15 @@ void GgufFileWriter::write(const std::filesystem::path& path,
   int64_t done = 0;
   for (const Entry& one : tensors_) {
     told(done, total);
-    const at::Tensor wide = one.value.detach().to(at::kCPU).to(at::kFloat).contiguous();
+    const at::Tensor wide = one.value.get().detach().to(at::kCPU).to(at::kFloat).contiguous();
     const auto type = one.storage == GgufStorage::bf16  ? at::kBFloat16
                       : one.storage == GgufStorage::f16 ? at::kHalf
                                                         : at::kFloat;
     const at::Tensor stored = wide.to(type);
-    const bool range =
-        one.storage != GgufStorage::q8_0 || wide.abs().max().item<float>() < 127.0F * 65504.0F;
-    if (!at::isfinite(stored).all().item<bool>() || !range)
+    const auto ends = one.storage == GgufStorage::q8_0 ? at::aminmax(wide)
+                                                       : std::tuple{at::zeros({}), at::zeros({})};
+    const float most = std::max(-std::get<0>(ends).item<float>(), std::get<1>(ends).item<float>());
+    if (!all_finite(stored) || most >= 127.0F * 65504.0F)
       throw Error("export", ErrorCode::export_refused,
                   fmt::format("tensor {} holds values that are not finite once rounded", one.name),
                   "use --dtype bf16");

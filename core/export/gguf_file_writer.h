@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include <ATen/ATen.h>
+#include "core/export/lazy_tensor.h"
 
 namespace flashmorph {
 
@@ -28,9 +28,9 @@ class GgufFileWriter {
   void texts(const std::string& key, const std::vector<std::string>& values);
   void i32s(const std::string& key, const std::vector<int32_t>& values);
   void booleans(const std::string& key, const std::vector<bool>& values);
-  /// value: shape as in Hugging Face's files, rows first; kept until write(). q8_0 wants rows that
-  /// are multiples of 32.
-  void tensor(const std::string& name, at::Tensor value, GgufStorage storage);
+  /// value: shape as in Hugging Face's files, rows first; made in write(), one at a time. q8_0
+  /// wants rows that are multiples of 32.
+  void tensor(const std::string& name, LazyTensor value, GgufStorage storage);
 
   /// Writes atomically. told: bytes of tensor data so far and in all; may throw. Throws
   /// Error(export_refused) naming a tensor that is not finite once rounded, Error(disk_full).
@@ -41,7 +41,7 @@ class GgufFileWriter {
  private:
   struct Entry {
     std::string name;
-    at::Tensor value;
+    LazyTensor value;
     GgufStorage storage;
   };
   void key(const std::string& key, uint32_t kind);

@@ -188,26 +188,28 @@ void write_gguf_qwen35(const fs::path& path, const HybridWeights& weights, const
   write_metadata(out, weights, model.config, dtype);
   if (!teacher.empty()) write_tokenizer(out, teacher, weights.config);
   for (const TargetTensor& one : model.tensors) {
-    at::Tensor value = one.value.to(at::kFloat);
+    const std::vector<int64_t>& shape = one.value.shape();
+    LazyTensor value = one.value;
     GgufStorage storage = GgufStorage::f32;
     if (one.name.ends_with(".A_log")) {
-      value = -value.exp();
+      value = -one.value.get().exp();
     } else if (one.name.ends_with("conv1d.weight")) {
-      value = value.squeeze(1);
+      value = one.value.get().squeeze(1);
     } else if (is_one_plus(one.name)) {
-      value = weights.at(one.name);  // norms stand as they are in these files
-    } else if (value.dim() == 2 && dtype != ExportDtype::f32) {
-      storage = dtype == ExportDtype::bf16                               ? GgufStorage::bf16
-                : dtype == ExportDtype::q8_0 && value.size(-1) % 32 == 0 ? GgufStorage::q8_0
-                                                                         : GgufStorage::f16;
+      value = weights.lazy(one.name);  // norms stand as they are in these files
+    } else if (shape.size() == 2 && dtype != ExportDtype::f32) {
+      storage = dtype == ExportDtype::bf16                             ? GgufStorage::bf16
+                : dtype == ExportDtype::q8_0 && shape.back() % 32 == 0 ? GgufStorage::q8_0
+                                                                       : GgufStorage::f16;
     }
-    out.tensor(gguf_name(one.name), value, storage);
+    out.tensor(gguf_name(one.name), std::move(value), storage);
   }
   out.write(path, told);
 }
 
 HybridWeights gguf_qwen35_weights(const fs::path& path) {
-  const GgufFile file(path);
+  const auto opened = std::make_shared<const GgufFile>(path);
+  const GgufFile& file = *opened;
   const auto number = [&](const char* key) {
     const auto value = file.integer(std::string("qwen35.") + key);
     if (!value)
@@ -246,21 +248,26 @@ HybridWeights gguf_qwen35_weights(const fs::path& path) {
   weights.plan = LayerPlan::of(static_cast<int>(array.count), std::move(full));
 
   // Back to the tensors of the transformers target, whose reader knows the rest.
-  const auto tensor = [&](const std::string& name) {
-    const auto found = file.tensors().find(name);
+  LazyTensors theirs;
+  const auto take = [&](const std::string& name) {
+    const std::string stored = gguf_name(name);
+    const auto found = file.tensors().find(stored);
     if (found == file.tensors().end())
       throw Error("export", ErrorCode::bad_file,
-                  fmt::format("{}: tensor {} is missing", file.where(), name));
-    const std::vector<float> values = file.dequantize(name);
-    return at::tensor(at::ArrayRef<float>(values), at::kFloat).view(found->second.shape);
-  };
-  std::map<std::string, at::Tensor> theirs;
-  const auto take = [&](const std::string& name) {
-    at::Tensor value = tensor(gguf_name(name));
-    if (name.ends_with(".A_log")) value = (-value).log();
-    if (name.ends_with("conv1d.weight")) value = value.unsqueeze(1);
-    if (is_one_plus(name)) value = value - 1;
-    theirs[name] = value;
+                  fmt::format("{}: tensor {} is missing", file.where(), stored));
+    const bool conv = name.ends_with("conv1d.weight");
+    std::vector<int64_t> shape = found->second.shape;
+    if (conv) shape.insert(shape.begin() + 1, 1);
+    theirs[name] = {shape, [opened, name, stored, shape] {
+                      const GgufTensor& tensor = opened->tensors().at(stored);
+                      at::Tensor value = at::empty(shape, at::kFloat);
+                      opened->dequantize(
+                          tensor, 0,
+                          {value.mutable_data_ptr<float>(), static_cast<size_t>(value.numel())});
+                      opened->release(tensor, 0, value.numel());
+                      if (name.ends_with(".A_log")) value = (-value).log();
+                      return is_one_plus(name) ? value - 1 : value;
+                    }};
   };
   for (const auto& [ours, other] : kOutside)
     if (!c.tied || std::string(ours) != "lm_head.weight") take(ours);

@@ -22,16 +22,44 @@ at::Tensor checked(const HybridWeights& weights, const std::string& name, at::In
   return value.detach().to(at::kCPU).to(at::kFloat);
 }
 
-int layer_of(const std::string& name) {
-  constexpr std::string_view kLayers = "model.layers.";
-  return name.starts_with(kLayers) ? std::stoi(name.substr(kLayers.size())) : -1;
-}
+constexpr int kEmbedding = -1, kHead = -2, kEverything = -3;  // beside the numbers of layers
 
-bool is_mixer(const std::string& name) { return name.find(".self_attn.") != std::string::npos; }
+// Its weights where `part` says, elsewhere one zero in their shape, which nobody reads.
+MorphModel runnable_part(const HybridWeights& weights, int part) {
+  const at::NoGradGuard no_grad;
+  const auto reads = [&](const std::string& name) {
+    const int layer = layer_of(name);
+    if (part == kEverything) return layer < 0 || !is_mixer(name) || weights.plan.is_full(layer);
+    if (part == kEmbedding) return name == "model.embed_tokens.weight";
+    if (part == kHead)
+      return name == "model.norm.weight" ||
+             name == (weights.config.tied ? "model.embed_tokens.weight" : "lm_head.weight");
+    return layer == part && (!is_mixer(name) || weights.plan.is_full(layer));
+  };
+  Checkpoint checkpoint;
+  checkpoint.config = weights.config;
+  for (const TensorSpec& spec : tensor_table(weights.config))
+    checkpoint.tensors[spec.name] = reads(spec.name)
+                                        ? checked(weights, spec.name, spec.shape)
+                                        : at::zeros({1}, at::kFloat).expand(spec.shape);
+  const auto teacher = std::make_shared<const Teacher>(std::move(checkpoint));
+  std::vector<LinearBranch> branches;
+  for (int l = 0; l < weights.plan.layers; ++l) {
+    if (weights.plan.is_full(l) || (part != kEverything && part != l)) {
+      branches.push_back(LinearBranch::absent(l));
+      continue;
+    }
+    LinearBranch branch(*teacher, l, weights.branches.at(static_cast<size_t>(l)), 0);
+    for (const auto& [name, value] : branch.parameters())
+      branch.load(name, checked(weights, branch_name(l, name), value.sizes()));
+    branches.push_back(std::move(branch));
+  }
+  return {teacher, std::move(branches)};
+}
 
 }  // namespace
 
-const at::Tensor& HybridWeights::at(const std::string& name) const {
+const LazyTensor& HybridWeights::lazy(const std::string& name) const {
   const auto found = tensors.find(name);
   if (found == tensors.end())
     throw Error("export", ErrorCode::bad_file, fmt::format("tensor {} is missing", name));
@@ -74,31 +102,38 @@ HybridWeights hybrid_weights(const HybridModel& hybrid) {
   return weights;
 }
 
-MorphModel runnable(const HybridWeights& weights) {
+int layer_of(const std::string& name) {
+  constexpr std::string_view kLayers = "model.layers.";
+  return name.starts_with(kLayers) ? std::stoi(name.substr(kLayers.size())) : -1;
+}
+
+bool is_mixer(const std::string& name) { return name.find(".self_attn.") != std::string::npos; }
+
+MorphModel runnable(const HybridWeights& weights) { return runnable_part(weights, kEverything); }
+
+std::vector<at::Tensor> logits_by_layer(const HybridWeights& weights,
+                                        const std::vector<at::Tensor>& ids,
+                                        const std::function<void()>& check_stop) {
   const at::NoGradGuard no_grad;
-  Checkpoint checkpoint;
-  checkpoint.config = weights.config;
-  for (const TensorSpec& spec : tensor_table(weights.config)) {
-    const int layer = layer_of(spec.name);
-    // The softmax weights of linear layers are read by nobody: one zero in their shape.
-    checkpoint.tensors[spec.name] =
-        layer >= 0 && is_mixer(spec.name) && !weights.plan.is_full(layer)
-            ? at::zeros({1}, at::kFloat).expand(spec.shape)
-            : checked(weights, spec.name, spec.shape);
+  std::vector<at::Tensor> x;
+  {
+    const MorphModel embedding = runnable_part(weights, kEmbedding);
+    for (const at::Tensor& row : ids) x.push_back(embedding.teacher().embed(row.unsqueeze(0)));
   }
-  const auto teacher = std::make_shared<const Teacher>(std::move(checkpoint));
-  std::vector<LinearBranch> branches;
   for (int l = 0; l < weights.plan.layers; ++l) {
-    if (weights.plan.is_full(l)) {
-      branches.push_back(LinearBranch::absent(l));
-      continue;
+    check_stop();
+    const MorphModel model = runnable_part(weights, l);
+    const Teacher& teacher = model.teacher();
+    for (at::Tensor& one : x) {
+      const RopeTable rope = teacher.rope_table(0, one.size(1));
+      one = one + model.mixer(l, teacher.input_norm(l, one), rope, weights.plan, nullptr);
+      one = one + teacher.mlp(l, one);
     }
-    LinearBranch branch(*teacher, l, weights.branches.at(static_cast<size_t>(l)), 0);
-    for (const auto& [name, value] : branch.parameters())
-      branch.load(name, checked(weights, branch_name(l, name), value.sizes()));
-    branches.push_back(std::move(branch));
   }
-  return {teacher, std::move(branches)};
+  const MorphModel head = runnable_part(weights, kHead);
+  for (at::Tensor& one : x)
+    one = head.teacher().logits(head.teacher().final_norm(one)).squeeze(0).to(at::kFloat);
+  return x;
 }
 
 at::Tensor logits_of(const MorphModel& model, const LayerPlan& plan, const at::Tensor& ids) {

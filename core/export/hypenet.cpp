@@ -94,12 +94,11 @@ TargetModel hypenet_model(const HybridWeights& weights, ExportDtype dtype) {
   json["lightning_slopes"] = slopes_json(c, form);
   for (const auto& [name, value] : weights.tensors)
     out.tensors.push_back({replaced(name, ".linear_attn.", ".self_attn."),
-                           is_conv(name) ? value.unsqueeze(1) : value, false});
+                           is_conv(name) ? LazyTensor(value.get().unsqueeze(1)) : value, false});
   return out;
 }
 
-HybridWeights hypenet_weights(const nlohmann::json& json,
-                              const std::map<std::string, at::Tensor>& tensors,
+HybridWeights hypenet_weights(const nlohmann::json& json, const LazyTensors& tensors,
                               const std::string& where) {
   const std::string family = json.value("teacher_family", std::string());
   if (json.value("model_type", std::string()) != "flashmorph_hybrid" ||
@@ -132,7 +131,7 @@ HybridWeights hypenet_weights(const nlohmann::json& json,
       if (!weights.plan.is_full(l) && name.starts_with(mixer))
         ours = replaced(name, ".self_attn.", ".linear_attn.");
     }
-    weights.tensors[ours] = is_conv(name) ? value.squeeze(1) : value;
+    weights.tensors[ours] = is_conv(name) ? LazyTensor(value.get().squeeze(1)) : value;
   }
   return weights;
 }

@@ -17,8 +17,7 @@ namespace flashmorph {
 TargetModel hypenet_model(const HybridWeights& weights, ExportDtype dtype);
 
 /// The way back, from the files alone. Throws Error(bad_file).
-HybridWeights hypenet_weights(const nlohmann::json& config,
-                              const std::map<std::string, at::Tensor>& tensors,
+HybridWeights hypenet_weights(const nlohmann::json& config, const LazyTensors& tensors,
                               const std::string& where);
 
 /// The code that travels with the weights: file name and text.

@@ -152,6 +152,13 @@ void lint_transformers(std::vector<LintRow>& rows, const LintInput& in) {
       "set it to PreTrainedTokenizerFast");
 }
 
+// Read, not run: vllm/model_executor/models/qwen3_5.py at commit 00def4f84211. A decoder layer is
+// linear_attention or full_attention as config.layer_types[index] says, another word is a
+// ValueError, so irregular plans are served; model_type must be qwen3_5_text; in_proj_{qkv,z,b,a}
+// and q, k, v are packed while loading; norms are GemmaRMSNorm (1 + w). There the states of linear
+// layers belong to the multimodal class alone (Qwen3_5ForCausalLMBase is no IsHybrid), hence the
+// warning; that 0.33.0 registers Qwen3_5ForCausalLM by itself stands in formats 6. No class for
+// fla's gated_deltanet or for lightning layers.
 void lint_vllm(std::vector<LintRow>& rows, const LintInput& in) {
   Rules rules("vllm", rows);
   const auto lightning =
@@ -171,6 +178,13 @@ void lint_vllm(std::vector<LintRow>& rows, const LintInput& in) {
                "use vLLM 0.33.0 or newer");
 }
 
+// Read, not run: python/sglang/srt/configs/qwen3_5.py at commit 0f6f0002e7c3 (Qwen3_5TextConfig is
+// a Qwen3NextConfig), configs/qwen3_next.py at commit 041bacd339d7 (layers_block_type: full where
+// (l + 1) % full_attention_interval == 0; layer_types is taken and dropped, the interval has no
+// default, so without it loading ends in an AttributeError) and models/qwen3_5.py at commit
+// 005fa711897e (layers are made by config.layers_block_type, weights under other names are only
+// warned about: a wrong interval runs and is wrong). partial_rotary_factor is the top-level one,
+// 0.25 when absent.
 void lint_sglang(std::vector<LintRow>& rows, const LintInput& in) {
   Rules rules("sglang", rows);
   rules.otherwise("reads the interval of this periodic plan (source of 0.5.23 read, not run)");

@@ -88,15 +88,27 @@ at::Tensor without_gate_rows(const at::Tensor& q, int64_t heads, int64_t head_di
   return rows.slice(1, 0, head_dim).reshape(flat);
 }
 
-// Fills a TargetModel tensor by tensor.
+// Describes a TargetModel tensor by tensor; only norms and decay rates are read now.
 class Writer {
  public:
   Writer(const HybridWeights& weights, TargetModel& out, bool rescale)
       : weights_(weights), out_(out), rescale_(rescale) {}
 
   at::Tensor read(const std::string& name) const { return wide(weights_.at(name)); }
-  void add(const std::string& name, const at::Tensor& value, bool keep = false) {
-    out_.tensors.push_back({name, value, keep});
+  void add(const std::string& name, LazyTensor value, bool keep = false) {
+    out_.tensors.push_back({name, std::move(value), keep});
+  }
+  /// `from` of the hybrid, changed by fn once it is written; fn keeps its shape.
+  template <typename F>
+  void add_changed(const std::string& name, const std::string& from, F fn) {
+    const LazyTensor& source = weights_.lazy(from);
+    add(name, {source.shape(), [source, fn] { return fn(wide(source.get())); }});
+  }
+  void add_divided(const std::string& name, const std::string& from, const at::Tensor& p) {
+    add_changed(name, from, [p](const at::Tensor& x) { return x / p; });
+  }
+  void add_same(const std::string& name, const std::string& from) {
+    add_changed(name, from, [](const at::Tensor& x) { return x; });
   }
   /// Stores a norm rescaled; returns its powers of two.
   at::Tensor rescaled_norm(const std::string& name) {
@@ -114,35 +126,52 @@ class Writer {
   void full_layer(int l, const at::Tensor& p) {
     const ModelConfig& c = weights_.config;
     const auto name = [&](const char* inner) { return layer_name(l, "self_attn.") + inner; };
-    add(name("q_proj.weight"),
-        with_gate_rows(read(name("q_proj.weight")) / p, c.heads, c.head_dim));
-    add(name("k_proj.weight"), read(name("k_proj.weight")) / p);
-    add(name("v_proj.weight"), read(name("v_proj.weight")) / p);
-    add(name("o_proj.weight"), read(name("o_proj.weight")) * 2);
+    const auto add_gated = [&](const std::string& q, const at::Tensor& by) {
+      const LazyTensor& source = weights_.lazy(q);
+      std::vector<int64_t> shape = source.shape();
+      shape.at(0) *= 2;
+      add(q, {shape, [source, by, H = c.heads, d = c.head_dim] {
+                const at::Tensor value = wide(source.get());
+                return with_gate_rows(by.defined() ? value / by : value, H, d);
+              }});
+    };
+    add_gated(name("q_proj.weight"), p);
+    add_divided(name("k_proj.weight"), name("k_proj.weight"), p);
+    add_divided(name("v_proj.weight"), name("v_proj.weight"), p);
+    add_changed(name("o_proj.weight"), name("o_proj.weight"),
+                [](const at::Tensor& x) { return x * 2; });
     if (c.qkv_bias) {
-      add(name("q_proj.bias"), with_gate_rows(read(name("q_proj.bias")), c.heads, c.head_dim));
-      add(name("k_proj.bias"), read(name("k_proj.bias")));
-      add(name("v_proj.bias"), read(name("v_proj.bias")));
+      add_gated(name("q_proj.bias"), {});
+      add_same(name("k_proj.bias"), name("k_proj.bias"));
+      add_same(name("v_proj.bias"), name("v_proj.bias"));
     }
-    if (c.o_bias) add(name("o_proj.bias"), read(name("o_proj.bias")));
+    if (c.o_bias) add_same(name("o_proj.bias"), name("o_proj.bias"));
     plain_norm(name("q_norm.weight"), name("q_norm.weight"));
     plain_norm(name("k_norm.weight"), name("k_norm.weight"));
   }
   void linear_layer(int l, const at::Tensor& p) {
     const auto name = [&](const char* inner) { return layer_name(l, "linear_attn.") + inner; };
+    // q, k and v under each other.
     const auto three = [&](const char* kind) {
-      return at::cat({read(name("q") + kind), read(name("k") + kind), read(name("v") + kind)}, 0);
+      const std::vector<LazyTensor> parts{weights_.lazy(name("q") + kind),
+                                          weights_.lazy(name("k") + kind),
+                                          weights_.lazy(name("v") + kind)};
+      std::vector<int64_t> shape = parts[0].shape();
+      shape.at(0) = parts[0].shape()[0] + parts[1].shape().at(0) + parts[2].shape().at(0);
+      return LazyTensor(shape, [parts] {
+        return at::cat({wide(parts[0].get()), wide(parts[1].get()), wide(parts[2].get())}, 0);
+      });
     };
-    const at::Tensor qkv = three("_proj.weight");
-    add(name("in_proj_qkv.weight"), qkv / p);
-    add(name("in_proj_z.weight"), read(name("g_proj.weight")) / p);
-    add(name("in_proj_b.weight"), read(name("b_proj.weight")) / p);
-    add(name("in_proj_a.weight"), read(name("a_proj.weight")) / p);
+    const LazyTensor qkv = three("_proj.weight");
+    add(name("in_proj_qkv.weight"), {qkv.shape(), [qkv, p] { return qkv.get() / p; }});
+    add_divided(name("in_proj_z.weight"), name("g_proj.weight"), p);
+    add_divided(name("in_proj_b.weight"), name("b_proj.weight"), p);
+    add_divided(name("in_proj_a.weight"), name("a_proj.weight"), p);
     at::Tensor taps;
     if (weights_.branches[static_cast<size_t>(l)].conv > 0) {
-      taps = three("_conv1d.weight");
+      taps = three("_conv1d.weight").get();
     } else {  // the current token alone: SiLU and no convolution
-      taps = at::zeros({qkv.size(0), kDefaultConv}, at::kFloat);
+      taps = at::zeros({qkv.shape()[0], kDefaultConv}, at::kFloat);
       taps.select(1, kDefaultConv - 1).fill_(1);
     }
     add(name("conv1d.weight"), taps.unsqueeze(1));
@@ -151,8 +180,8 @@ class Writer {
     out_.decay_max_rel_error = std::max(out_.decay_max_rel_error, moved.max().item<double>());
     add(name("A_log"), a_log, true);
     add(name("dt_bias"), read(name("dt_bias")), true);
-    add(name("norm.weight"), read(name("o_norm.weight")));
-    add(name("out_proj.weight"), read(name("o_proj.weight")));
+    add_same(name("norm.weight"), name("o_norm.weight"));
+    add_same(name("out_proj.weight"), name("o_proj.weight"));
   }
 
  private:
@@ -194,31 +223,30 @@ TargetModel qwen35_model(const HybridWeights& weights, ExportDtype dtype, bool r
   if (const int n = full_interval(weights.plan); n > 0) json["full_attention_interval"] = n;
 
   Writer write(weights, out, rescale);
-  write.add("model.embed_tokens.weight", write.read("model.embed_tokens.weight"));
+  write.add_same("model.embed_tokens.weight", "model.embed_tokens.weight");
   for (int l = 0; l < weights.plan.layers; ++l) {
     const at::Tensor before_mixer = write.rescaled_norm(layer_name(l, "input_layernorm.weight"));
     weights.plan.is_full(l) ? write.full_layer(l, before_mixer)
                             : write.linear_layer(l, before_mixer);
     const at::Tensor before_mlp =
         write.rescaled_norm(layer_name(l, "post_attention_layernorm.weight"));
-    write.add(layer_name(l, "mlp.gate_proj.weight"),
-              write.read(layer_name(l, "mlp.gate_proj.weight")) / before_mlp);
-    write.add(layer_name(l, "mlp.up_proj.weight"),
-              write.read(layer_name(l, "mlp.up_proj.weight")) / before_mlp);
-    write.add(layer_name(l, "mlp.down_proj.weight"),
-              write.read(layer_name(l, "mlp.down_proj.weight")));
+    const std::string gate = layer_name(l, "mlp.gate_proj.weight"),
+                      up = layer_name(l, "mlp.up_proj.weight"),
+                      down = layer_name(l, "mlp.down_proj.weight");
+    write.add_divided(gate, gate, before_mlp);
+    write.add_divided(up, up, before_mlp);
+    write.add_same(down, down);
   }
   if (c.tied) {
     write.plain_norm("model.norm.weight", "model.norm.weight");
   } else {
     const at::Tensor p = write.rescaled_norm("model.norm.weight");
-    write.add("lm_head.weight", write.read("lm_head.weight") / p);
+    write.add_divided("lm_head.weight", "lm_head.weight", p);
   }
   return out;
 }
 
-HybridWeights qwen35_weights(const nlohmann::json& json,
-                             const std::map<std::string, at::Tensor>& tensors,
+HybridWeights qwen35_weights(const nlohmann::json& json, const LazyTensors& tensors,
                              const std::string& where) {
   if (json.value("model_type", std::string()) != "qwen3_5_text" ||
       json.value("partial_rotary_factor", 0.0) != 1.0)
@@ -232,16 +260,23 @@ HybridWeights qwen35_weights(const nlohmann::json& json,
   form.conv = json.at("linear_conv_kernel_dim").get<int>();
   weights.branches.assign(static_cast<size_t>(weights.plan.layers), form);
   const int64_t rows = c.heads * c.head_dim;
-  for (const auto& [name, stored] : tensors) {
-    const at::Tensor value = wide(stored);
+  for (const auto& [name, value] : tensors) {
+    const auto changed = [source = value](auto fn) {
+      return LazyTensor(source.shape(), [source, fn] { return fn(wide(source.get())); });
+    };
+    const auto same = [&] { return changed([](const at::Tensor& x) { return x; }); };
     const size_t dot = name.rfind('.', name.rfind('.') - 1);
     const std::string stem = name.substr(0, dot + 1), last = name.substr(dot + 1);
     const bool in_full = name.find(".self_attn.") != std::string::npos,
                in_linear = name.find(".linear_attn.") != std::string::npos;
     if (in_full && last.starts_with("q_proj.")) {
-      weights.tensors[name] = without_gate_rows(value, c.heads, c.head_dim, name);
+      std::vector<int64_t> shape = value.shape();
+      shape.at(0) = rows;
+      weights.tensors[name] = {shape, [source = value, H = c.heads, d = c.head_dim, name = name] {
+                                 return without_gate_rows(wide(source.get()), H, d, name);
+                               }};
     } else if (in_full && last == "o_proj.weight") {
-      weights.tensors[name] = value / 2;
+      weights.tensors[name] = changed([](const at::Tensor& x) { return x / 2; });
     } else if (in_linear) {
       const size_t at = name.find(".linear_attn.") + 13;
       const std::string front = name.substr(0, at), inner = name.substr(at);
@@ -254,20 +289,24 @@ HybridWeights qwen35_weights(const nlohmann::json& json,
                                                            {"out_proj.weight", "o_proj.weight"}};
       if (inner == "in_proj_qkv.weight" || inner == "conv1d.weight") {
         const bool conv = inner == "conv1d.weight";
-        const at::Tensor flat = conv ? value.squeeze(1) : value;
+        std::vector<int64_t> shape{rows, value.shape().back()};
         for (int64_t i = 0; i < 3; ++i)
-          weights.tensors[front + "qkv"[i] + (conv ? "_conv1d.weight" : "_proj.weight")] =
-              flat.slice(0, i * rows, (i + 1) * rows).contiguous();
+          weights.tensors[front + "qkv"[i] + (conv ? "_conv1d.weight" : "_proj.weight")] = {
+              shape, [source = value, conv, i, rows] {
+                const at::Tensor all = source.get();
+                return wide((conv ? all.squeeze(1) : all).slice(0, i * rows, (i + 1) * rows))
+                    .contiguous();
+              }};
       } else if (const auto found = kOne.find(inner); found != kOne.end()) {
-        weights.tensors[front + found->second] = value;
+        weights.tensors[front + found->second] = same();
       } else {
         throw Error("export", ErrorCode::bad_file,
                     fmt::format("{}: tensor {} is not of this class", where, name));
       }
     } else if (name.ends_with("norm.weight")) {
-      weights.tensors[name] = value + 1;
+      weights.tensors[name] = changed([](const at::Tensor& x) { return x + 1; });
     } else {
-      weights.tensors[name] = value;
+      weights.tensors[name] = same();
     }
   }
   return weights;

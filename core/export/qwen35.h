@@ -23,8 +23,7 @@ namespace flashmorph {
 TargetModel qwen35_model(const HybridWeights& weights, ExportDtype dtype, bool rescale = true);
 
 /// The way back, from the files alone; norms keep their powers of two. Throws Error(bad_file).
-HybridWeights qwen35_weights(const nlohmann::json& config,
-                             const std::map<std::string, at::Tensor>& tensors,
+HybridWeights qwen35_weights(const nlohmann::json& config, const LazyTensors& tensors,
                              const std::string& where);
 
 /// n if layer i is full exactly when (i + 1) mod n == 0, else 0: plans that class families with an

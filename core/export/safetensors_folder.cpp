@@ -1,8 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/export/safetensors_folder.h"
 
+#include <algorithm>
+#include <array>
+#include <span>
+
 #include <fmt/format.h>
 
+#include "core/load/file_map.h"
 #include "core/load/json_text.h"
 #include "core/load/safetensors.h"
 #include "core/run/error.h"
@@ -24,8 +29,8 @@ int64_t bytes_of(const TargetTensor& tensor, at::ScalarType dtype) {
 
 at::Tensor rounded(const TargetTensor& tensor, at::ScalarType dtype) {
   const at::Tensor value =
-      tensor.value.detach().to(at::kCPU).to(type_of(tensor, dtype)).contiguous();
-  if (!at::isfinite(value).all().item<bool>())
+      tensor.value.get().detach().to(at::kCPU).to(type_of(tensor, dtype)).contiguous();
+  if (!all_finite(value))
     throw Error("export", ErrorCode::export_refused,
                 fmt::format("tensor {} holds values that are not finite as {}", tensor.name,
                             c10::toString(value.scalar_type())),
@@ -33,6 +38,48 @@ at::Tensor rounded(const TargetTensor& tensor, at::ScalarType dtype) {
                     ? "use --dtype bf16 or f32"
                     : "train again from a checkpoint before the loss broke");
   return value;
+}
+
+const char* word_of(at::ScalarType type) {
+  return type == at::kFloat ? "F32" : type == at::kHalf ? "F16" : "BF16";
+}
+
+// One file, its tensors made one at a time. between: before each, with its bytes.
+void write_shard(const std::filesystem::path& path, std::vector<const TargetTensor*> list,
+                 at::ScalarType dtype, const std::function<void(int64_t)>& between) {
+  // Wide elements first, so that every tensor lies aligned; then by name.
+  std::sort(list.begin(), list.end(), [&](const TargetTensor* a, const TargetTensor* b) {
+    const auto wide_a = c10::elementSize(type_of(*a, dtype)),
+               wide_b = c10::elementSize(type_of(*b, dtype));
+    return wide_a != wide_b ? wide_a > wide_b : a->name < b->name;
+  });
+  nlohmann::json header{{"__metadata__", {{"format", "pt"}}}};
+  int64_t end = 0;
+  for (const TargetTensor* one : list) {
+    const int64_t begin = end;
+    end += bytes_of(*one, dtype);
+    header[one->name] = {{"dtype", word_of(type_of(*one, dtype))},
+                         {"shape", one->value.shape()},
+                         {"data_offsets", {begin, end}}};
+  }
+  std::string text = header.dump();
+  text.append((8 - text.size() % 8) % 8, ' ');
+  std::array<std::byte, 8> length;
+  for (size_t i = 0; i < length.size(); ++i)
+    length[i] = static_cast<std::byte>(text.size() >> (8 * i));
+  AtomicFile file(path);
+  file.write(length);
+  file.write(std::as_bytes(std::span(text)));
+  for (const TargetTensor* one : list) {
+    between(bytes_of(*one, dtype));
+    const at::Tensor here = rounded(*one, dtype);
+    if (here.sizes() != at::IntArrayRef(one->value.shape()))
+      throw Error("export", ErrorCode::internal,
+                  fmt::format("tensor {} was not made in its shape", one->name));
+    file.write({static_cast<const std::byte*>(here.const_data_ptr()),
+                static_cast<size_t>(bytes_of(*one, dtype))});
+  }
+  file.commit();
 }
 
 }  // namespace
@@ -56,30 +103,34 @@ void write_weights(const std::filesystem::path& folder, const std::vector<Target
                        {"weight_map", nlohmann::json::object()}};
   int64_t done = 0;
   for (size_t s = 0; s < shards.size(); ++s) {
-    told(done, total);
     const std::string file =
         shards.size() == 1 ? "model.safetensors"
                            : fmt::format("model-{:05}-of-{:05}.safetensors", s + 1, shards.size());
-    std::vector<std::pair<std::string, at::Tensor>> list;
-    for (const TargetTensor* one : shards[s]) {
-      list.emplace_back(one->name, rounded(*one, dtype));
-      index["weight_map"][one->name] = file;
-      done += bytes_of(*one, dtype);
-    }
-    write_safetensors(folder / file, list, {{"format", "pt"}});
+    for (const TargetTensor* one : shards[s]) index["weight_map"][one->name] = file;
+    write_shard(folder / file, shards[s], dtype, [&](int64_t bytes) {
+      told(done, total);
+      done += bytes;
+    });
   }
   if (shards.size() > 1) write_file_atomic(folder / kIndex, index.dump(2) + "\n");
   told(total, total);
 }
 
-std::map<std::string, at::Tensor> read_weights(const std::filesystem::path& folder) {
-  std::map<std::string, at::Tensor> tensors;
+LazyTensors read_weights(const std::filesystem::path& folder) {
+  LazyTensors tensors;
   const auto take = [&](const std::string& file) {
-    const SafetensorsFile open(folder / file);
-    for (const auto& [name, entry] : open.entries())
-      if (!tensors.emplace(name, open.tensor(name)).second)
+    const auto open = std::make_shared<const SafetensorsFile>(folder / file);
+    for (const auto& [name, entry] : open->entries()) {
+      const LazyTensor value(entry.shape, [open, name = name] {
+        // A copy, so that the pages can go.
+        const at::Tensor copy = open->tensor(name).clone();
+        open->release(name);
+        return copy;
+      });
+      if (!tensors.emplace(name, value).second)
         throw Error("export", ErrorCode::bad_file,
                     fmt::format("tensor {} lies in two files", name));
+    }
   };
   if (!std::filesystem::exists(folder / kIndex)) {
     take("model.safetensors");

@@ -5,7 +5,6 @@
 
 #include <filesystem>
 #include <functional>
-#include <map>
 #include <string>
 #include <vector>
 
@@ -15,15 +14,15 @@ namespace flashmorph {
 
 /// Writes model.safetensors, or model-0000N-of-0000M.safetensors with model.safetensors.index.json
 /// when the tensors take more than max_shard_bytes (a tensor larger than that has a shard of its
-/// own). Converts one shard at a time. told: bytes written so far and in all, between shards; it
-/// may throw to stop. Throws Error(export_refused) naming a tensor that is not finite once rounded,
+/// own). Makes one tensor at a time. told: bytes written so far and in all, between tensors; it may
+/// throw to stop. Throws Error(export_refused) naming a tensor that is not finite once rounded,
 /// Error(disk_full).
 void write_weights(const std::filesystem::path& folder, const std::vector<TargetTensor>& tensors,
                    at::ScalarType dtype, int64_t max_shard_bytes,
                    const std::function<void(int64_t, int64_t)>& told);
 
-/// All tensors of a folder, in its memory maps. Throws Error(bad_file) when index and files
-/// disagree.
-std::map<std::string, at::Tensor> read_weights(const std::filesystem::path& folder);
+/// All tensors of a folder, each read when it is asked for. Throws Error(bad_file) when index and
+/// files disagree.
+LazyTensors read_weights(const std::filesystem::path& folder);
 
 }  // namespace flashmorph

@@ -7,6 +7,7 @@
 #include <c10/util/Exception.h>
 #include <fmt/format.h>
 
+#include "core/load/checkpoint_hashes.h"
 #include "core/load/gguf.h"
 #include "core/load/gguf_model.h"
 #include "core/load/hf_directory.h"
@@ -103,16 +104,6 @@ void copy_plain(const GgufFile& file, const GgufTensor& tensor, const at::Tensor
   }
 }
 
-std::string tokenizer_hash(const GgufFile& file) {
-  Sha256 sum;
-  for (const auto& [key, raw] : file.contents().raw) {
-    if (!key.starts_with("tokenizer.")) continue;
-    sum.update(key);
-    sum.update(raw);
-  }
-  return sum.hex();
-}
-
 Checkpoint load_gguf(const std::filesystem::path& model, at::ScalarType dtype, at::Device device) {
   const GgufFile file(model);
   Checkpoint out;
@@ -121,9 +112,9 @@ Checkpoint load_gguf(const std::filesystem::path& model, at::ScalarType dtype, a
   out.path = model;
   out.is_gguf = true;
   out.quantization = gguf_quantization(file);
-  out.config_sha256 = sha256_hex(
-      file.bytes().first(std::min<size_t>(file.contents().data_offset, file.bytes().size())));
-  out.tokenizer_sha256 = tokenizer_hash(file);
+  const CheckpointHashes hashes = checkpoint_hashes(file);
+  out.config_sha256 = hashes.config;
+  out.tokenizer_sha256 = hashes.tokenizer;
   Scratch scratch;
   for (const auto& spec : tensor_table(out.config)) {
     const auto& tensor = file.tensors().at(gguf_tensor_name(spec.name));
@@ -139,18 +130,15 @@ Checkpoint load_gguf(const std::filesystem::path& model, at::ScalarType dtype, a
 
 Checkpoint load_directory(const std::filesystem::path& model, at::ScalarType dtype,
                           at::Device device) {
-  constexpr size_t kMaxTokenizer = size_t{256} << 20;  // bytes
   const HfDirectory directory(model);
   directory.check_tied_head();
   Checkpoint out;
   out.config = directory.config();
   out.config.name = base_name(model);
   out.path = model;
-  out.config_sha256 = sha256_hex(directory.config_text());
-  const auto tokenizer = model / "tokenizer.json";
-  std::error_code ignored;
-  if (std::filesystem::exists(tokenizer, ignored))
-    out.tokenizer_sha256 = sha256_hex(read_text(tokenizer, kMaxTokenizer));
+  const CheckpointHashes hashes = checkpoint_hashes(directory, model);
+  out.config_sha256 = hashes.config;
+  out.tokenizer_sha256 = hashes.tokenizer;
   for (const auto& spec : tensor_table(out.config))
     out.tensors[spec.name] = directory.tensor(spec.name, dtype, device);
   return out;

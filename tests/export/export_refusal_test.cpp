@@ -86,14 +86,13 @@ TEST(ExportRefusal, TargetsCheckForThemselvesToo) {
 
 TEST(ExportRefusal, ValuesThatAreNotFiniteAreNamed) {
   HybridWeights weights = gdn();
-  weights.tensors["model.layers.2.mlp.up_proj.weight"] =
-      weights.at("model.layers.2.mlp.up_proj.weight").clone();
-  weights.tensors["model.layers.2.mlp.up_proj.weight"][3][4] =
-      std::numeric_limits<float>::quiet_NaN();
+  const at::Tensor up = weights.at("model.layers.2.mlp.up_proj.weight").clone();
+  weights.tensors["model.layers.2.mlp.up_proj.weight"] = up;
+  up[3][4] = std::numeric_limits<float>::quiet_NaN();
   for (const ExportTarget target : {ExportTarget::transformers, ExportTarget::gguf})
     EXPECT_THAT(refused(weights, target, ExportDtype::bf16).message(),
                 HasSubstr(target == ExportTarget::gguf ? "ffn_up" : "up_proj"));
-  weights.tensors["model.layers.2.mlp.up_proj.weight"][3][4] = 1e6;  // more than float16 holds
+  up[3][4] = 1e6;  // more than float16 holds
   const Error half = refused(weights, ExportTarget::transformers, ExportDtype::f16);
   EXPECT_THAT(half.message(), HasSubstr("up_proj"));
   EXPECT_THAT(half.hint(), HasSubstr("bf16"));

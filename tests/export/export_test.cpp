@@ -7,6 +7,7 @@
 #include "core/export/qwen35.h"
 #include "core/export/safetensors_folder.h"
 #include "core/export/tokenizer_files.h"
+#include "core/jobs/allocation_meter.h"
 #include "core/load/safetensors.h"
 #include "core/run/error.h"
 #include "core/run/file_io.h"
@@ -39,7 +40,7 @@ double far(const HybridWeights& a, const HybridWeights& b) {
 
 std::map<std::string, at::Tensor> by_name(const TargetModel& model) {
   std::map<std::string, at::Tensor> all;
-  for (const TargetTensor& one : model.tensors) all[one.name] = one.value;
+  for (const TargetTensor& one : model.tensors) all[one.name] = one.value.get();
   return all;
 }
 
@@ -52,6 +53,9 @@ TEST(HybridWeights, RunAsTheModelTheyCameFrom) {
   const HybridModel student(tiny_teacher(kQwen3, 3), model, plan, TrainPart::all);
   EXPECT_TRUE(at::equal(logits_of(model, plan, ids),
                         logits_of(runnable(hybrid_weights(student)), plan, ids)));
+  // Layer by layer it is the same arithmetic.
+  EXPECT_TRUE(at::equal(logits_of(model, plan, ids),
+                        logits_by_layer(hybrid_weights(model, plan), {ids}).front()));
 }
 
 TEST(Qwen35, AllFullEqualsTheTeacherBitForBitInBfloat16) {
@@ -124,10 +128,11 @@ TEST(Qwen35, TheNormTrapIsCured) {
   EXPECT_EQ(done.max_abs, 0.0);
   EXPECT_TRUE(done.description.target.norm_rescaled);
   // The trap is real: without the powers of two the same cast moves the logits.
-  std::map<std::string, at::Tensor> cast;
+  LazyTensors cast;
   const TargetModel naive = qwen35_model(weights, ExportDtype::bf16, /*rescale=*/false);
   for (const TargetTensor& one : naive.tensors)
-    cast[one.name] = one.keep_float32 ? one.value : one.value.to(at::kBFloat16).to(at::kFloat);
+    cast[one.name] =
+        one.keep_float32 ? one.value.get() : one.value.get().to(at::kBFloat16).to(at::kFloat);
   EXPECT_GT(far(weights, qwen35_weights(naive.config, cast, "naive")), 1e-3);
 }
 
@@ -275,13 +280,47 @@ TEST(Shards, AreBoundedAndIndexed) {
     }
   EXPECT_GT(files, 2);
   ASSERT_EQ(whole.size(), pieces.size());
-  for (const auto& [name, value] : whole) EXPECT_TRUE(at::equal(value, pieces.at(name))) << name;
+  for (const auto& [name, value] : whole)
+    EXPECT_TRUE(at::equal(value.get(), pieces.at(name).get())) << name;
   auto index =
       nlohmann::json::parse(read_whole_file(many / "model.safetensors.index.json", 1 << 20));
   EXPECT_EQ(index.at("weight_map").size(), whole.size());
   index["weight_map"]["model.norm.weight"] = "../one/model.safetensors";
   write_file_atomic(many / "model.safetensors.index.json", index.dump());
   EXPECT_THROW(read_weights(many), Error);
+}
+
+// What an export holds at a time: a layer or the embedding, not the model. Every tensor is made
+// anew at each use here, as those of files are.
+TEST(EveryTarget, HoldsALayerAtATime) {
+  TinyShape shape = kQwen3;
+  shape.layers = 24;
+  shape.hidden = 128;
+  shape.ffn = 384;
+  HybridWeights weights = tiny_hybrid(shape, LayerPlan::parse("24:1,3,20"), gdn());
+  int64_t bytes = 0, largest = 0;
+  for (auto& [name, value] : weights.tensors) {
+    const int64_t here = 4 * value.numel();
+    bytes += here;
+    largest = std::max(largest, here);
+    const std::vector<char> stored(static_cast<const char*>(value.get().const_data_ptr()),
+                                   static_cast<const char*>(value.get().const_data_ptr()) + here);
+    value = LazyTensor(value.shape(), [stored, shape = value.shape()] {
+      at::Tensor out = at::empty(shape, at::kFloat);
+      std::memcpy(out.mutable_data_ptr<float>(), stored.data(), stored.size());
+      return out;
+    });
+  }
+  const TemporaryFolder folder;
+  for (const ExportTarget target : {ExportTarget::transformers, ExportTarget::gguf}) {
+    const AllocationMeter meter;
+    export_to(weights, target, ExportDtype::f32, folder.path() / to_string(target));
+    const int64_t peak = meter.peak_bytes();
+    std::printf("%s: %.1f MB held at most, the weights have %.1f MB, the largest tensor %.2f MB\n",
+                to_string(target).c_str(), static_cast<double>(peak) * 1e-6,
+                static_cast<double>(bytes) * 1e-6, static_cast<double>(largest) * 1e-6);
+    EXPECT_LT(peak, bytes / 2) << to_string(target);
+  }
 }
 
 TEST(TokenizerFiles, BytesOfTheTeacherAndAClassThatKeepsThem) {

@@ -123,7 +123,7 @@ QVariant RunTreeModel::data(const QModelIndex& index, int role) const {
         case StateColumn:
           if (!readable) return tr("unreadable");
           if (run->loading) return tr("reading");
-          return QString::fromStdString(run->record.state);
+          return run->stateText();
       }
       return {};
     case SortRole:

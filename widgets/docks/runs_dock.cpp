@@ -101,6 +101,7 @@ void RunsDock::menuAt(const QPoint& point) {
                  [this, uuid] { m_workspace->setBaseline(m_workspace->baseline() == uuid ? QString() : uuid); });
   menu.addAction(tr("Rename"), this, [this, uuid] { m_tree->edit(m_proxy->mapFromSource(m_model->indexOf(uuid))); });
   menu.addAction(tr("Color…"), this, [this, uuid] { m_workspace->setColor(uuid, QColorDialog::getColor(m_workspace->color(uuid), this)); });
+  if (run->canResume()) menu.addAction(tr("Resume"), this, [this, uuid] { emit resumeAsked(uuid); });
   menu.addAction(tr("Compare"), this, [this, uuid] { emit compareAsked(uuid); });
   menu.addSeparator();
   menu.addAction(tr("Close (keep its folder)"), this, [this, uuid] { m_store->close(uuid); });

@@ -23,6 +23,7 @@ class RunsDock : public QDockWidget {
   RunTreeModel* model() const { return m_model; }
 
  signals:
+  void resumeAsked(const QString& uuid);
   void compareAsked(const QString& uuid);
 
  private:

@@ -131,7 +131,13 @@ DistillPage::DistillPage(EngineClient* client, RunStore* store, Workspace* works
   m_stopNow = new QPushButton(tr("Stop now"));
   m_stopNow->setObjectName(QStringLiteral("distillStopNow"));
   m_stopNow->setAccessibleName(m_stopNow->text());
+  m_resume = new QPushButton(tr("Resume"));
+  m_resume->setObjectName(QStringLiteral("distillResume"));
+  m_resume->setAccessibleName(tr("Resume this training"));
+  m_resume->setToolTip(tr("Goes on at the last checkpoint, or at step 1 if there is none"));
+  m_resume->hide();
   stops->addStretch(1);
+  stops->addWidget(m_resume);
   stops->addWidget(m_stopAfter);
   stops->addWidget(m_stopNow);
   live->addLayout(stops);
@@ -180,6 +186,7 @@ DistillPage::DistillPage(EngineClient* client, RunStore* store, Workspace* works
   connect(m_stopNow, &QPushButton::clicked, this, [this] {
     if (const Run* run = m_store->run(trainingRun()); run && run->live) m_store->jobs()->cancel(run->job);
   });
+  connect(m_resume, &QPushButton::clicked, this, [this] { emit resumeRequested(trainingRun()); });
   changed();
   refreshLive();
 }
@@ -343,7 +350,7 @@ void DistillPage::refreshLive() {
       if (!curve.y.empty() && std::isfinite(curve.y.back())) state << tr("%1 %2").arg(curve.name, format::number(curve.y.back(), 4));
       data.curves.push_back(std::move(curve));
     }
-    QString head = QStringLiteral("%1, %2").arg(run->displayName(), QString::fromStdString(run->record.state));
+    QString head = QStringLiteral("%1, %2").arg(run->displayName(), run->stateText());
     if (!steps.step.empty()) head += run->totalSteps > 0 ? tr(", step %1 of %2").arg(steps.step.back()).arg(run->totalSteps) : tr(", step %1").arg(steps.step.back());
     state.prepend(head);
     if (job && !job->isOver()) {
@@ -361,6 +368,7 @@ void DistillPage::refreshLive() {
   m_loss->setData(std::move(data));
   m_probes->setText(m_probeLines.isEmpty() ? QString() : tr("Recall probes: %1").arg(m_probeLines.join(QStringLiteral("; "))));
   m_probes->setVisible(!m_probeLines.isEmpty());
+  m_resume->setVisible(run && run->canResume());
   const bool running = run && run->live && job && !job->isOver();
   const bool stopping = running && job->stopAsked;
   m_stopAfter->setEnabled(running && !stopping);

@@ -37,6 +37,9 @@ class DistillPage : public QWidget {
   /// Without the dialog.
   void startNow();
 
+ signals:
+  void resumeRequested(const QString& run);
+
  private:
   void makeStage(const QString& stage, const QStringList& main);
   void changed();
@@ -52,7 +55,7 @@ class DistillPage : public QWidget {
   QStackedWidget* m_forms;
   QHash<QString, StageForm*> m_stages;
   QLabel *m_why, *m_command, *m_state, *m_probes;
-  QPushButton *m_start, *m_stopAfter, *m_stopNow;
+  QPushButton *m_start, *m_stopAfter, *m_stopNow, *m_resume;
   CurveChart* m_loss;
   QWidget* m_live;
   QString m_liveRun;

@@ -29,7 +29,7 @@ namespace flashmorph {
 GatesPage::GatesPage(EngineClient*, RunStore* store, Workspace* workspace, Selection* selection, QWidget* parent)
     : QWidget(parent), m_store(store), m_workspace(workspace), m_stack(new QStackedWidget(this)), m_title(new QLabel(this)),
       m_notices(new QLabel(this)), m_sort(new QComboBox(this)), m_follow(new QToolButton(this)), m_all(new QToolButton(this)),
-      m_rows(new GateRows), m_lines(new GateLines) {
+      m_resume(new QPushButton(tr("Resume"), this)), m_rows(new GateRows), m_lines(new GateLines) {
   setObjectName(QStringLiteral("gates page"));
   setAccessibleName(tr("Gates"));
   m_title->setTextFormat(Qt::PlainText);
@@ -46,6 +46,10 @@ GatesPage::GatesPage(EngineClient*, RunStore* store, Workspace* workspace, Selec
   m_all->setObjectName(QStringLiteral("gates all steps"));
   m_all->setToolTip(tr("Show every step again (double-click in the lines)"));
   m_all->setEnabled(false);
+  m_resume->setObjectName(QStringLiteral("gates resume"));
+  m_resume->setAccessibleName(tr("Resume the training of this run"));
+  m_resume->setToolTip(tr("Goes on at the last checkpoint, or at step 1 if there is none"));
+  m_resume->hide();
   m_notices->setObjectName(QStringLiteral("gates notices"));
   m_notices->setWordWrap(true);
   m_notices->setTextFormat(Qt::PlainText);
@@ -56,6 +60,7 @@ GatesPage::GatesPage(EngineClient*, RunStore* store, Workspace* workspace, Selec
 
   auto* bar = new QHBoxLayout;
   bar->addWidget(m_title, 1);
+  bar->addWidget(m_resume);
   auto* sortLabel = new QLabel(tr("&Rows"), this);
   sortLabel->setBuddy(m_sort);
   bar->addWidget(sortLabel);
@@ -75,7 +80,7 @@ GatesPage::GatesPage(EngineClient*, RunStore* store, Workspace* workspace, Selec
   left->setStretchFactor(1, 2);
   left->setSizes({360, 220});
   left->setChildrenCollapsible(false);
-  auto* right = new QWidget;
+  auto* right = m_side = new QWidget;
   auto* charts = new QVBoxLayout(right);
   charts->setContentsMargins(0, 0, 0, 0);
   charts->setSpacing(4);
@@ -117,6 +122,7 @@ GatesPage::GatesPage(EngineClient*, RunStore* store, Workspace* workspace, Selec
   m_due.setInterval(100);  // at most ten paints a second
   connect(&m_due, &QTimer::timeout, this, &GatesPage::refresh);
   connect(train, &QPushButton::clicked, this, &GatesPage::trainRequested);
+  connect(m_resume, &QPushButton::clicked, this, [this] { emit resumeRequested(m_workspace->currentRun()); });
   connect(m_follow, &QToolButton::toggled, this, &GatesPage::setFollowing);
   connect(m_all, &QToolButton::clicked, this, [this] { setRange({}); });
   connect(m_lines, &GateLines::rangeBrushed, this, &GatesPage::setRange);
@@ -155,7 +161,8 @@ void GatesPage::setRange(StepRange range) {
   m_all->setEnabled(!range.isAll());
   m_rows->setRange(range);
   m_lines->setRange(range);
-  for (size_t i = 0; i < 3; ++i) m_charts[i]->setRange(range);
+  for (CurveChart* chart : m_charts)
+    if (chart->data().xName != u"layer") chart->setRange(range);
 }
 
 QString GatesPage::notices() const { return m_notices->isHidden() ? QString() : m_notices->text(); }
@@ -184,6 +191,7 @@ void GatesPage::updateNotices(const Run& run, int budget) {
 void GatesPage::refresh() {
   const Run* run = m_store->run(m_workspace->currentRun());
   const auto series = run ? layerSeries(run->record) : nullptr;
+  m_resume->setVisible(run && run->canResume());
   const bool bars = run && (series->rows() > 0 || !run->record.gates.score.empty() || !run->record.layer.error.empty());
   const bool rowsFirst = run && run->live && run->layers() > 0;
   if (!bars && !rowsFirst) {
@@ -201,6 +209,7 @@ void GatesPage::refresh() {
   QString title = run->displayName();
   if (last > 0) title += tr(", step %1").arg(format::progress(last, run->totalSteps));
   if (run->live) title += tr(", running");
+  else if (run->record.state != "finished") title += QStringLiteral(", ") + run->stateText();
   m_title->setText(title);
 
   GateRowsData rowData;
@@ -231,10 +240,11 @@ void GatesPage::refresh() {
   lines.range = m_range;
   m_lines->setData(std::move(lines));
   auto curves = sideCurves(run->record, *series);
+  m_side->setVisible(!curves.empty());
   for (size_t i = 0; i < m_charts.size(); ++i) {
     m_charts[i]->setVisible(i < curves.size());
     if (i >= curves.size()) continue;
-    if (i + 1 < curves.size()) curves[i].range = m_range;  // the last one is over layers
+    if (curves[i].xName != u"layer") curves[i].range = m_range;
     m_charts[i]->setData(std::move(curves[i]));
   }
   // Notices look at all rows: once a hundred rows are new, and at the end.

@@ -16,6 +16,7 @@
 
 class QComboBox;
 class QLabel;
+class QPushButton;
 class QToolButton;
 class QStackedWidget;
 
@@ -42,7 +43,8 @@ class GatesPage : public QWidget {
   void refresh();
 
  signals:
-  void trainRequested();               ///< the empty page's button
+  void trainRequested();  ///< the empty page's button
+  void resumeRequested(const QString& run);
 
  protected:
   void keyPressEvent(QKeyEvent* event) override;
@@ -57,6 +59,8 @@ class GatesPage : public QWidget {
   QLabel *m_title, *m_notices;
   QComboBox* m_sort;
   QToolButton *m_follow, *m_all;
+  QPushButton* m_resume;
+  QWidget* m_side;
   GateRows* m_rows;
   GateLines* m_lines;
   std::array<CurveChart*, 4> m_charts{};

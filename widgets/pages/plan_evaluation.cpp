@@ -35,6 +35,8 @@ void PlanEvaluation::setWhenIdle(bool on) {
 }
 
 void PlanEvaluation::show(const ShownPlan& plan) {
+  // The default set has got its name: what was asked for is still that.
+  if (m_shown.set.isEmpty() && !m_default.isEmpty() && plan.set == m_default) m_shown.set = plan.set;
   const bool same = plan.samePlan(m_shown);
   if (same && plan.complete == m_shown.complete) return;
   m_shown = plan;
@@ -100,6 +102,7 @@ void PlanEvaluation::ask(bool byHand) {
     if (number != m_number) return;  // its cells go to its own plan, nothing here waits for them
     if (!reply.ok) return set(State::failed, reply.failure.hint.isEmpty() ? reply.failure.message : reply.failure.message + QStringLiteral("; ") + reply.failure.hint);
     m_job = QString::fromStdString(reply.result.value("job", std::string()));
+    if (m_shown.set.isEmpty()) m_default = QString::fromStdString(reply.result.value("set", std::string()));
     const auto estimate = reply.result.find("estimate_s");
     if (estimate != reply.result.end() && estimate->is_number()) m_estimate = estimate->get<double>();
     set(State::asked, m_estimate ? tr("evaluating, about %1").arg(format::duration(*m_estimate)) : tr("evaluating"));

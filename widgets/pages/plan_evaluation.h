@@ -64,6 +64,7 @@ class PlanEvaluation : public QObject {
   State m_state = State::nothing;
   std::optional<double> m_estimate;
   QString m_job, m_words;
+  QString m_default;  ///< what the engine called its default set
   int m_number = 0;  ///< of the shown plan: answers for an older number are dropped
 };
 

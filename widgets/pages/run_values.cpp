@@ -69,7 +69,7 @@ std::vector<CurveChartData> sideCurves(const RunRecord& record, const StepSeries
   if (loss.curves.size() == 1) {
     loss.title = loss.curves[0].name == u"ce" ? QStringLiteral("answer loss") : loss.curves[0].name == u"align" ? QStringLiteral("alignment loss") : loss.curves[0].name;
   }
-  out.push_back(std::move(loss));
+  if (!loss.curves.empty()) out.push_back(std::move(loss));
   if (!record.gates.alpha.empty()) {
     CurveChartData penalty;
     penalty.title = QStringLiteral("penalty (lambda)");
@@ -89,13 +89,14 @@ std::vector<CurveChartData> sideCurves(const RunRecord& record, const StepSeries
     }
     mean.curves.push_back(std::move(curve));
     out.push_back(std::move(mean));
-  } else {
+  } else if (!record.steps.lr.empty()) {
     CurveChartData lr;
     lr.title = lr.yName = QStringLiteral("learning rate");
     lr.fromZero = true;
     lr.curves.push_back({{}, steps, asDoubles(record.steps.lr), {}, false});
     out.push_back(std::move(lr));
   }
+  if (record.layer.error.empty()) return out;  // gate runs measure none
   CurveChartData error;
   error.title = QStringLiteral("held-out error per layer");
   error.xName = QStringLiteral("layer");

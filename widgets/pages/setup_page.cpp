@@ -396,7 +396,8 @@ void SetupPage::keepEvalSet(const QString& run) {
   if (m_evalSet.is_null()) return;
   json params = m_evalSet;
   params["run"] = run.toStdString();
-  m_client->call(QStringLiteral("eval_set.save"), params, this, [this](const Reply& reply) {
+  m_client->call(QStringLiteral("eval_set.save"), params, this, [this, run](const Reply& reply) {
+    if (const Run* kept = reply.ok ? m_store->runOfHandle(run) : nullptr) return m_store->refreshSets(kept->uuid);
     if (!reply.ok) m_client->logLine({"warning", tr("The preset's eval set was not saved: %1").arg(reply.failure.message).toStdString(), ""});
   });
 }

@@ -83,7 +83,7 @@ MainWindow::MainWindow(EngineClient* client, RunStore* store, Workspace* workspa
   connect(store->jobs(), &JobList::jobChanged, this, [this](const QString& id) {
     const Job* job = m_store->jobs()->find(id);
     if (!job || !job->isActive() || job->kind == u"eval") return;
-    if (const Run* run = m_store->runOfHandle(job->run)) m_lost = {run->uuid, job->kind, run->record.steps.step.empty() ? job->step : run->record.steps.step.back()};
+    if (const Run* run = m_store->runOfHandle(job->run)) m_lost = {run->uuid, run->record.steps.step.empty() ? job->step : run->record.steps.step.back()};
   });
   connect(store->jobs(), &JobList::jobEnded, this, [this](const QString& id) {
     const Job* job = m_store->jobs()->find(id);
@@ -154,15 +154,18 @@ void MainWindow::makePages() {
   auto* start = new StartPage(m_client, m_store, m_workspace, m_selection, this);
   auto* setup = new SetupPage(m_client, m_store, m_workspace, m_selection, this);
   auto* gates = new GatesPage(m_client, m_store, m_workspace, m_selection, this);
+  auto* distill = new DistillPage(m_client, m_store, m_workspace, m_selection, this);
   auto* select = new SelectPage(m_client, m_store, m_workspace, m_selection, this);
   addPage(QStringLiteral("start"), tr("Start"), start);
   addPage(QStringLiteral("setup"), tr("Setup"), setup);
   addPage(QStringLiteral("gates"), tr("Gates"), gates);
   addPage(QStringLiteral("select"), tr("Select"), select);
   addPage(QStringLiteral("compare"), tr("Compare"), new ComparePage(m_client, m_store, m_workspace, m_selection, this));
-  addPage(QStringLiteral("distill"), tr("Distill"), new DistillPage(m_client, m_store, m_workspace, m_selection, this));
+  addPage(QStringLiteral("distill"), tr("Distill"), distill);
   addPage(QStringLiteral("export"), tr("Export"), new ExportPage(m_client, m_store, m_workspace, m_selection, this));
   connect(gates, &GatesPage::trainRequested, this, [this] { showPage(QStringLiteral("setup")); });
+  connect(gates, &GatesPage::resumeRequested, this, &MainWindow::resumeRun);
+  connect(distill, &DistillPage::resumeRequested, this, &MainWindow::resumeRun);
   connect(select, &SelectPage::compareRequested, this, [this] { statusBar()->showMessage(tr("Added to Compare (Ctrl+5)"), 4000); });
   connect(select, &SelectPage::demoRequested, this, &MainWindow::openDemo);
   connect(start, &StartPage::openAsked, this, &MainWindow::openPath);
@@ -194,8 +197,9 @@ void MainWindow::makeDocks() {
   connect(m_jobs, &JobsDock::resumeAsked, this, [this](const QString& id) {
     const Job* job = m_store->jobs()->find(id);
     const Run* run = job ? m_store->runOfHandle(job->run) : nullptr;
-    if (run) resumeJob(run->uuid, job->kind);
+    if (run) resumeRun(run->uuid);
   });
+  connect(m_runs, &RunsDock::resumeAsked, this, &MainWindow::resumeRun);
   connect(m_runs, &RunsDock::compareAsked, this, [this](const QString& uuid) {
     const Run* run = m_store->run(uuid);
     if (!run || run->record.plans.empty()) return;
@@ -307,6 +311,11 @@ void MainWindow::makeMenus() {
   });
   addCommand(run, tr("&Cancel running job"), QKeySequence(Qt::CTRL | Qt::Key_Period), [this] {
     if (const Job* job = m_store->jobs()->active()) m_store->jobs()->cancel(job->id);
+  });
+  addCommand(run, tr("&Resume the current run"), {}, [this] {
+    const Run* current = m_store->run(m_workspace->currentRun());
+    if (current && current->canResume()) return resumeRun(current->uuid);
+    statusBar()->showMessage(current ? tr("Nothing to resume: this run is %1").arg(current->stateText()) : tr("No run is chosen"), 6000);
   });
   addCommand(run, tr("&Pin or unpin"), {}, [this] {
     const QString uuid = m_workspace->currentRun();
@@ -503,15 +512,7 @@ void MainWindow::engineFailed(const Failure& failure) {
     banner->addAction(m_client->host().isEmpty() ? tr("Restart") : tr("Reconnect"), [this] { startEngine(); });
     if (!m_lost.run.isEmpty()) {
       const LostJob lost = m_lost;
-      banner->addAction(tr("Resume from step %1").arg(lost.step), [this, lost] {
-        // As soon as the new engine answers.
-        auto* once = new QObject(this);
-        connect(m_client, &EngineClient::helloDone, once, [this, once, lost] {
-          once->deleteLater();
-          resumeJob(lost.run, lost.stage);
-        });
-        startEngine();
-      });
+      banner->addAction(tr("Resume from step %1").arg(lost.step), [this, lost] { resumeRun(lost.run); });
     }
   }
 }
@@ -533,15 +534,29 @@ void MainWindow::engineChanged(EngineState state) {
   refreshStatus();
 }
 
-void MainWindow::resumeJob(const QString& runUuid, const QString& stage) {
-  const Run* run = m_store->run(runUuid);
+// The run's own choices stand in its folder: only its place is said.
+void MainWindow::resumeRun(const QString& uuid) {
+  const Run* run = m_store->run(uuid);
   if (!run) return;
-  RunConfig config = default_config(stage.toStdString());
-  config.run = run->path.toStdString();
-  config.resume = true;
-  json extra = {{"run", run->path.toStdString()}, {"resume", true}};
-  m_client->start(stage, config, this, [this](const Reply& reply) {
-    if (!reply.ok) m_banners->add(reply.failure);
+  if (!m_client->isReady()) {
+    // As soon as the new engine answers.
+    auto* once = new QObject(this);
+    connect(m_client, &EngineClient::helloDone, once, [this, once, uuid] {
+      once->deleteLater();
+      resumeRun(uuid);
+    });
+    connect(m_client, &EngineClient::failed, once, &QObject::deleteLater);
+    return startEngine();
+  }
+  const QString stage = QString::fromStdString(run->record.kind);
+  const json extra = {{"run", run->path.toStdString()}, {"resume", true}};
+  m_client->start(stage, default_config(stage.toStdString()), this, [this, uuid, stage](const Reply& reply) {
+    if (!reply.ok) {
+      m_banners->add(reply.failure);
+      return;
+    }
+    m_workspace->setCurrentRun(uuid);
+    showPage(stage == u"distill" || stage == u"finetune" ? QStringLiteral("distill") : QStringLiteral("gates"));
   }, extra);
 }
 

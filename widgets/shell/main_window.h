@@ -72,7 +72,7 @@ class MainWindow : public QMainWindow {
   void refreshRecent();
   void engineFailed(const Failure& failure);
   void engineChanged(EngineState state);
-  void resumeJob(const QString& runUuid, const QString& stage);
+  void resumeRun(const QString& uuid);
   void chooseEngine();
   void about();
   void showKeys();
@@ -101,7 +101,7 @@ class MainWindow : public QMainWindow {
   bool m_hasBeat = false;
   QString m_model;
   struct LostJob {
-    QString run, stage;
+    QString run;
     qint64 step = 0;
   } m_lost;
 };

@@ -82,6 +82,13 @@ GateScore Run::score() const {
 
 bool Run::hasScore() const { return record.layers > 0 && (!record.gates.alpha.empty() || !record.gates.score.empty()); }
 
+bool Run::canResume() const {
+  const bool trains = record.kind == "align" || record.kind == "gates" || record.kind == "distill" || record.kind == "finetune";
+  return trains && !live && problem.isEmpty() && !path.isEmpty() && record.state != "finished";
+}
+
+QString Run::stateText() const { return record.state == "running" && !live ? QObject::tr("unfinished") : q(record.state); }
+
 RunStore::RunStore(EngineClient* client, QObject* parent)
     : QObject(parent), m_client(client), m_jobs(new JobList(client, this)), m_reader(std::make_unique<RunReader>()) {
   m_apply.setSingleShot(true);
@@ -456,7 +463,8 @@ void RunStore::askForSets(const QString& uuid, const QString& set) {
   m_client->call(QStringLiteral("eval_set.list"), {{"run", engineName(uuid).toStdString()}}, this, [this, uuid, set](const Reply& reply) {
     Run* known = find(uuid);
     if (!known) return;
-    bool found = false;
+    bool found = set.isEmpty();
+    const size_t before = known->record.evals.size();
     if (reply.ok && reply.result.contains("sets") && reply.result["sets"].is_array())
       for (json item : reply.result["sets"]) {
         if (!item.is_object()) continue;
@@ -470,6 +478,7 @@ void RunStore::askForSets(const QString& uuid, const QString& set) {
         }
       }
     if (!found) m_refused.insert(uuid + u'/' + set);
+    if (known->record.evals.size() > before) emit runChanged(uuid);
     if (!m_apply.isActive()) m_apply.start();
   });
 }
@@ -509,6 +518,7 @@ void RunStore::askForRun(const QString& handle, const QString& kind, int tries) 
         }
     run.provisional = run.live && m_kindOfJob.value(run.job) != u"eval";
     load(uuid);
+    if (reply.ok) refreshSets(uuid);
     emit runChanged(uuid);
     if (!m_apply.isActive()) m_apply.start();
   });

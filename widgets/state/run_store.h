@@ -51,6 +51,10 @@ struct Run {
   /// Score and tie-break for budget_solver, empty vectors: none yet.
   GateScore score() const;
   bool hasScore() const;
+  /// Its training was stopped or lost its engine, and can go on.
+  bool canResume() const;
+  /// State for people: a training that nobody in this window runs is "unfinished".
+  QString stateText() const;
   GateHistory gateHistory() const { return record.gate_history(); }
 };
 
@@ -88,6 +92,8 @@ class RunStore : public QObject {
   void openFolder(const QString& runsFolder);
   /// Asks the engine for its runs (names first, then contents as they are read).
   void refreshFromEngine();
+  /// Asks the engine for the eval sets kept for a run: they can be chosen before anything is evaluated on them.
+  void refreshSets(const QString& uuid) { askForSets(uuid, {}); }
   /// Takes a record made elsewhere (tests, demo). Returns its uuid.
   QString addRecord(const RunRecord& record, const QString& name, const QString& path = {});
   /// Forgets a run; its folder stays.

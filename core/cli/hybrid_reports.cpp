@@ -74,6 +74,53 @@ nlohmann::json report_forecast(Console& console, const TrainForecast& forecast) 
   return forecast.to_json();
 }
 
+nlohmann::json report_forecasts(Console& console, const std::vector<PlanForecast>& forecasts) {
+  nlohmann::json plans = nlohmann::json::array();
+  std::vector<std::vector<std::string>> rows{
+      {"plan", "peak", "measured", "disk", "tokens/s", "time", "starts"}};
+  int64_t peak = 0, weights = 0, checkpoint = 0;
+  std::optional<int64_t> free;
+  std::optional<double> seconds = 0.0;
+  bool starts = !forecasts.empty();
+  const auto bytes = [](int64_t value) { return human_bytes(static_cast<double>(value)); };
+  for (const auto& [name, forecast] : forecasts) {
+    console.line(fmt::format("plan     {}", name));
+    nlohmann::json json = report_forecast(console, forecast);
+    console.line();
+    json["name"] = name;
+    plans.push_back(std::move(json));
+    peak = std::max(peak, forecast.measured_peak.value_or(forecast.choice.forecast.total()));
+    weights += forecast.disk_weights;
+    checkpoint = std::max(checkpoint, forecast.disk_checkpoint);
+    if (forecast.disk_free) free = forecast.disk_free;
+    seconds = seconds && forecast.estimate_s ? std::optional(*seconds + *forecast.estimate_s)
+                                             : std::nullopt;
+    starts = starts && forecast.starts();
+    rows.push_back({name, bytes(forecast.choice.forecast.total()),
+                    forecast.measured_peak ? bytes(*forecast.measured_peak) : "-",
+                    bytes(forecast.disk_weights + forecast.disk_checkpoint),
+                    forecast.tokens_per_s ? human_count(*forecast.tokens_per_s) : "-",
+                    forecast.estimate_s ? human_seconds(*forecast.estimate_s) : "-",
+                    forecast.starts() ? "yes" : "no"});
+  }
+  // One after another: every run keeps its weights, a checkpoint lies there for one at a time.
+  const int64_t disk = weights + checkpoint;
+  const bool fits = !free || *free >= disk;
+  rows.push_back({"all", bytes(peak), "", bytes(disk), "", seconds ? human_seconds(*seconds) : "-",
+                  starts && fits ? "yes" : "no"});
+  console.line(text_table(rows));
+  if (!fits)
+    console.line(
+        fmt::format("stop  disk     {} for all plans, {} are free", bytes(disk), bytes(*free)));
+  return {{"plans", plans},
+          {"total",
+           {{"peak_bytes", peak},
+            {"disk_bytes", disk},
+            {"disk_free_bytes", free ? nlohmann::json(*free) : nlohmann::json()},
+            {"estimate_s", seconds ? nlohmann::json(*seconds) : nlohmann::json()}}},
+          {"starts", starts && fits}};
+}
+
 nlohmann::json report_hybrid(Console& console, const HybridOutcome& outcome) {
   std::vector<std::vector<std::string>> rows{{"weights", "step"}};
   for (const int64_t length : outcome.set.lengths) rows[0].push_back(fmt::format("@{}", length));
@@ -146,6 +193,8 @@ nlohmann::json report_comparison(Console& console, const std::vector<HybridOutco
         {"name", one.plan.name},
         {"plan", one.plan.plan.to_string()},
         {"budget", one.plan.plan.budget()},
+        {"full", one.plan.plan.full},
+        {"recall_map", values_of(last.grid)},
         {"recall_before",
          first.weights == "distilled" ? nlohmann::json() : finite(first.grid.mean_score())},
         {"recall", finite(last.grid.mean_score())},
@@ -192,6 +241,7 @@ nlohmann::json report_comparison(Console& console, const std::vector<HybridOutco
           {"plans", list},
           {"teacher",
            {{"recall", finite(teacher.mean_score())},
+            {"recall_map", values_of(teacher)},
             {"recall_by_length", by_length(teacher)},
             {"answer_nll_nats", finite(teacher.mean_nll_nats())}}}};
 }

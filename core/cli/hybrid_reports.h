@@ -9,6 +9,16 @@
 namespace flashmorph {
 
 nlohmann::json report_forecast(Console& console, const TrainForecast& forecast);
+
+struct PlanForecast {
+  std::string name;
+  TrainForecast forecast;
+};
+/// Forecasts of plans that are trained one after another: each, then a table of all with the
+/// largest peak, the disk that is in use at the worst moment, and the time of all. plans: one entry
+/// each; total: peak_bytes, disk_bytes, disk_free_bytes, estimate_s (null when one is not known);
+/// starts: none would be refused, and the disk holds them all.
+nlohmann::json report_forecasts(Console& console, const std::vector<PlanForecast>& forecasts);
 /// Recall at every probe with heat maps of the first and the last, held-out KL and perplexity
 /// before and after.
 nlohmann::json report_hybrid(Console& console, const HybridOutcome& outcome);

@@ -63,10 +63,12 @@ ForecastRow teacher_row(const HybridModel& hybrid, const HybridStart& start,
           {}};
 }
 
-ForecastRow disk_row(const HybridModel& hybrid, const RunConfig& config) {
+ForecastRow disk_row(TrainForecast& forecast, const HybridModel& hybrid, const RunConfig& config) {
   // Beside the checkpoint that is being written the one before it still lies there.
-  const double weights = 4.0 * static_cast<double>(hybrid.trainable()), checkpoint = 3 * weights;
-  const double wanted = weights + checkpoint * (config.checkpoint_every > 0 ? 2 : 1);
+  const int64_t weights = 4 * hybrid.trainable(), checkpoint = 3 * weights;
+  forecast.disk_weights = weights;
+  forecast.disk_checkpoint = checkpoint * (config.checkpoint_every > 0 ? 2 : 1);
+  const int64_t wanted = weights + forecast.disk_checkpoint;
   fs::path place = config.run.find('/') != std::string::npos ? fs::path(config.run).parent_path()
                                                              : runs_folder(config);
   std::error_code failed;
@@ -76,10 +78,10 @@ ForecastRow disk_row(const HybridModel& hybrid, const RunConfig& config) {
   const std::string need = fmt::format("{} at most: weights {}, checkpoint {}", gigabytes(wanted),
                                        gigabytes(weights), gigabytes(checkpoint));
   if (failed) return {"disk", "warn", need + "; the free space is not known", {}};
-  const auto free = static_cast<double>(space.available);
+  forecast.disk_free = static_cast<int64_t>(space.available);
   return {"disk",
-          free < wanted ? "stop" : "ok",
-          fmt::format("{}; {} are free", need, gigabytes(free)),
+          *forecast.disk_free < wanted ? "stop" : "ok",
+          fmt::format("{}; {} are free", need, gigabytes(*forecast.disk_free)),
           {}};
 }
 
@@ -201,7 +203,10 @@ nlohmann::json TrainForecast::to_json() const {
                       {"available_bytes", available},
                       {"micro_batch", choice.micro_batch},
                       {"activation_checkpointing", choice.checkpointing},
+                      {"disk_weights_bytes", disk_weights},
+                      {"disk_checkpoint_bytes", disk_checkpoint},
                       {"starts", starts()}};
+  json["disk_free_bytes"] = disk_free ? nlohmann::json(*disk_free) : nlohmann::json();
   json["measured_peak_bytes"] = measured_peak ? nlohmann::json(*measured_peak) : nlohmann::json();
   json["measured_tensor_bytes"] =
       measured_tensors ? nlohmann::json(*measured_tensors) : nlohmann::json();
@@ -248,7 +253,7 @@ TrainForecast forecast_training(const Session& session, const RunConfig& config,
            cures_of(session, start, memory, forecast.available, options, part)});
     }
   }
-  forecast.rows.push_back(disk_row(hybrid, config));
+  forecast.rows.push_back(disk_row(forecast, hybrid, config));
   forecast.rows.push_back(tokens_row(options, *text));
   if (forecast.choice.micro_batch == 0 || config.measured_steps == 0) {
     forecast.rows.push_back({"time", "warn", "not measured", {}});

@@ -36,6 +36,9 @@ struct TrainForecast {
       measured_tensors;  ///< of these the tensors: without process and workspace, and without what
                          ///< an allocator keeps for itself
   std::optional<double> tokens_per_s, step_s, estimate_s;
+  int64_t disk_weights = 0;     ///< bytes that stay in the run
+  int64_t disk_checkpoint = 0;  ///< bytes in use beside them while it runs, at most
+  std::optional<int64_t> disk_free;
   bool starts() const;  ///< no row says stop
   nlohmann::json to_json() const;
 };

@@ -117,9 +117,30 @@ TEST(HybridCli, PlansAreTrainedAlikeAndCompared) {
   EXPECT_EQ(table.at(2).at("plan"), "10:");
   for (const auto& one : table) EXPECT_EQ(one.at("tokens"), 2 * 2 * 64);
   EXPECT_EQ(table.at(1).at("against_first").at("trials"), 4);
-  for (const char* run : {"group-10_1-3", "group-uniform", "group-linear"})
+  for (const char* run : {"group", "group-10_1-3", "group-uniform", "group-linear"})
     EXPECT_TRUE(std::filesystem::exists(scratch / (std::string(run) + "/exports/comparison.csv")))
         << run;
+  // The run of the group holds every recall map, the plans' in order and the teacher's last.
+  const RunRecord group = open_run(scratch / "group").record;
+  ASSERT_EQ(group.evals.size(), 1u);
+  ASSERT_EQ(group.evals[0].evaluations.size(), 4u);
+  for (size_t i = 0; i < 3; ++i) {
+    const Evaluation& one = group.evals[0].evaluations[i];
+    EXPECT_EQ(one.weights, "distilled");
+    EXPECT_EQ(group.find_plan(one.plan_id)->plan.to_string(), table.at(i).at("plan"));
+    for (size_t d = 0; d < 2; ++d)
+      EXPECT_FLOAT_EQ(static_cast<float>(one.grid.at(0, static_cast<int>(d)).score),
+                      table.at(i).at("recall_map").at(0).at(d).get<float>());
+  }
+  EXPECT_EQ(group.find_plan(group.evals[0].evaluations[3].plan_id)->plan.budget(), 10);
+  EXPECT_EQ(group.provenance.at("comparison").at("plans").at(0).at("full").size(), 3u);
+  // The picture is one program call away, or made.
+  const auto& picture = json.at("pictures").at(0);
+  EXPECT_EQ(picture.at("made").get<bool>(), std::filesystem::exists(picture.at("file")));
+  EXPECT_EQ(picture.at("command").get<std::string>().find("flashmorph-workbench --export compare " +
+                                                          (scratch / "group") + " -o "),
+            0u)
+      << picture;
   // Resuming a finished group trains nothing and gives the same table.
   const EngineResult again = run_engine(ENGINE, with(words, {"--json", "--resume"}));
   const auto same = json_of(again).at("comparison").at("plans");
@@ -127,6 +148,70 @@ TEST(HybridCli, PlansAreTrainedAlikeAndCompared) {
     for (const char* key : {"plan", "recall", "recall_before", "before", "after", "tokens"})
       EXPECT_EQ(same.at(i).at(key), table.at(i).at(key)) << key;
   EXPECT_NE(again.err.find("finished already"), std::string::npos) << again.err;
+  // Without --resume a group that exists is left alone.
+  const EngineResult taken = run_engine(ENGINE, words);
+  EXPECT_EQ(taken.code, 1);
+  EXPECT_NE(taken.err.find("exists already"), std::string::npos) << taken.err;
+}
+
+// A window's program beside the engine paints, one that fails or hangs its words changes nothing.
+TEST(HybridCli, TheWindowsProgramPaintsTheComparison) {
+  namespace fs = std::filesystem;
+  const Scratch scratch("hybrid-cli painter's");
+  fs::create_directory(scratch / "bin");
+  const std::string engine = scratch / "bin/flashmorph",
+                    painter = scratch / "bin/flashmorph-workbench";
+  fs::copy_file(ENGINE, engine);
+  const auto paint_with = [&](const std::string& script, const std::string& run) {
+    std::ofstream(painter) << "#!/bin/sh\n" << script;
+    fs::permissions(painter, fs::perms::owner_all);
+    return json_of(run_engine(
+        engine, with(distill(scratch, run, 1), {"--plans", "10:1-3", "linear", "--json"})));
+  };
+  const auto made =
+      paint_with("for w; do echo \"$w\" >> \"$5.words\"; done; echo '<svg/>' > \"$5\"\n", "a");
+  const fs::path file = scratch / "a/exports/comparison.svg";
+  EXPECT_TRUE(made.at("pictures").at(0).at("made").get<bool>()) << made.at("pictures");
+  EXPECT_EQ(read_whole(file), "<svg/>\n");
+  EXPECT_EQ(read_whole(file.string() + ".words"), "--export\ncompare\n" + (scratch / "a") +
+                                                      "\n-o\n" + file.string() +
+                                                      "\n--plan\n10:1-3;10:;10:0-9\n");
+  const auto failed =
+      paint_with("echo first >&2; echo no paint >&2; exit 7\n", "b").at("pictures").at(0);
+  EXPECT_FALSE(failed.at("made").get<bool>());
+  EXPECT_EQ(failed.at("failure"), "exit status 7: no paint");
+  EXPECT_EQ(paint_with("exit 0\n", "c").at("pictures").at(0).at("failure"), "no file was written");
+}
+
+TEST(HybridCli, PreflightOfPlansCoversEach) {
+  const Scratch scratch("hybrid-cli");
+  const Words words = with(distill(scratch, "group"),
+                           {"--plans", "10:1-3", "10:", "--preflight", "--measured-steps", "1"});
+  const auto json = json_of(run_engine(ENGINE, with(words, {"--json"})));
+  ASSERT_EQ(json.at("plans").size(), 2u);
+  int64_t weights = 0, checkpoint = 0;
+  double seconds = 0;
+  for (const auto& one : json.at("plans")) {
+    EXPECT_GT(one.at("predicted_peak_bytes").get<int64_t>(), 0);
+    EXPECT_LE(one.at("measured_peak_bytes").get<int64_t>(),
+              json.at("total").at("peak_bytes").get<int64_t>());
+    weights += one.at("disk_weights_bytes").get<int64_t>();
+    checkpoint = std::max(checkpoint, one.at("disk_checkpoint_bytes").get<int64_t>());
+    seconds += one.at("estimate_s").get<double>();
+  }
+  EXPECT_EQ(json.at("total").at("disk_bytes"), weights + checkpoint);
+  EXPECT_DOUBLE_EQ(json.at("total").at("estimate_s").get<double>(), seconds);
+  EXPECT_TRUE(json.at("starts").get<bool>());
+  EXPECT_EQ(json.at("plans").at(0).at("name"), "10:1-3");
+  // The hybrid without full layers trains more branches.
+  EXPECT_NE(json.at("plans").at(0).at("disk_weights_bytes"),
+            json.at("plans").at(1).at("disk_weights_bytes"));
+  EXPECT_TRUE(std::filesystem::is_empty(scratch.path()));
+  // The last plan is looked at before anything is measured.
+  const EngineResult bad = run_engine(
+      ENGINE, with(distill(scratch, "group"), {"--plans", "10:1-3", "9:1", "--preflight"}));
+  EXPECT_EQ(bad.code, 2);
+  EXPECT_NE(bad.err.find("9 layers"), std::string::npos) << bad.err;
 }
 
 TEST(HybridCli, PreflightTrainsNothing) {
@@ -156,7 +241,8 @@ TEST(HybridCli, BadInputLeavesNoRun) {
       {{"--plan", "10:1-3", "--distill-lr-final", "1"}, "lr_final"},
       {{"--plan", "10:1-3", "--init", "nowhere"}, "nowhere"},
       {{"--plan", "10:1-3", "--weights", "x"}, "--weights"},
-      {{"--plans", "uniform", "uniform"}, "twice"}};
+      {{"--plans", "uniform", "uniform"}, "twice"},
+      {{"--plans", "uniform", "10:0,3,6", "--budget", "3"}, "twice"}};
   for (const auto& [words, named] : cases) {
     const EngineResult result = run_engine(ENGINE, with(distill(scratch, "bad"), words));
     EXPECT_EQ(result.code, 2) << named << ": " << result.err;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Host side of the gated-delta-rule kernels: which of them a call makes. Forward: prepare, walk.
-// Backward: prepare, walk for the states, walk back for their gradients, then all chunks at once.
+// Backward: prepare, the walks for the states and for their gradients, then all chunks at once.
 #include <cmath>
 
 #include "kernels/cuda/device.h"
@@ -14,22 +14,34 @@
 namespace flashmorph::kernels::cuda {
 namespace {
 
-template <int D, DeltaSweepKind Kind, int Warps, int Stages>
-cudaError_t sweep(const DeltaSweep& p, int batch_heads, cudaStream_t stream) {
-  return launch(delta_sweep_kernel<D, Kind, Warps, Stages>,
-                dim3(static_cast<unsigned>(batch_heads * (D / 16 / Warps))), Warps * 32 + kLoaders,
-                DeltaSweepLayout<D, Kind, Warps, Stages>::kBytes, stream, p);
+constexpr int kWarps = 2;  // sixteen columns each; four share less well (results_h100.md)
+
+template <int D>
+unsigned blocks(int batch_heads) {
+  return static_cast<unsigned>(batch_heads * (D / 16 / kWarps));
 }
 
-// as many stages as the shared memory of the device holds
-template <DeltaSweepKind Kind, int D, int Warps>
-cudaError_t sweep(const DeltaSweep& p, int batch_heads, cudaStream_t stream) {
-  const int room = device().shared_bytes_per_block;
-  if (DeltaSweepLayout<D, Kind, Warps, 3>::kBytes <= room)
-    return sweep<D, Kind, Warps, 3>(p, batch_heads, stream);
-  if (DeltaSweepLayout<D, Kind, Warps, 2>::kBytes <= room)
-    return sweep<D, Kind, Warps, 2>(p, batch_heads, stream);
-  return sweep<D, Kind, Warps, 1>(p, batch_heads, stream);
+template <int D, int Stages>
+cudaError_t outputs(const DeltaSweep& p, int batch_heads, cudaStream_t stream) {
+  using Layout = DeltaSweepLayout<D, DeltaSweepKind::outputs, kWarps, Stages>;
+  if constexpr (Stages > 1) {  // as many as the shared memory of the device holds
+    if (Layout::kBytes > device().shared_bytes_per_block)
+      return outputs<D, Stages - 1>(p, batch_heads, stream);
+  }
+  return launch(delta_outputs_kernel<D, kWarps, Stages>, dim3(blocks<D>(batch_heads)),
+                Layout::kThreads, Layout::kBytes, stream, p);
+}
+
+template <int D, int Stages>
+cudaError_t both_ways(const DeltaSweep& forth, const DeltaSweep& back, int batch_heads,
+                      cudaStream_t stream) {
+  using Layout = DeltaSweepLayout<D, DeltaSweepKind::reverse, kWarps, Stages>;
+  if constexpr (Stages > 1) {
+    if (Layout::kBytes > device().shared_bytes_per_block)
+      return both_ways<D, Stages - 1>(forth, back, batch_heads, stream);
+  }
+  return launch(delta_both_ways_kernel<D, kWarps, Stages>, dim3(2 * blocks<D>(batch_heads)),
+                Layout::kThreads, Layout::kBytes, stream, forth, back);
 }
 
 template <int D>
@@ -72,7 +84,7 @@ struct Calls {
     p.out = args.output;
     p.state_in = args.state;
     p.state_out = args.final_state;
-    return sweep<DeltaSweepKind::outputs, D, 2>(p, batch_heads, stream);
+    return outputs<D, 3>(p, batch_heads, stream);
   }
 
   cudaError_t backward(const GatedDeltaBackward& args) {
@@ -87,14 +99,13 @@ struct Calls {
     p.state_in = args.state;
     p.states = states;
     p.writes = writes;
-    error = sweep<DeltaSweepKind::states, D, 2>(p, batch_heads, stream);
-    if (error != cudaSuccess) return error;
-    p.value = args.d_output;
-    p.state_in = args.d_final_state;
-    p.state_out = args.d_state;
-    p.states = adjoints;
-    p.writes = d_writes;
-    error = sweep<DeltaSweepKind::reverse, D, 2>(p, batch_heads, stream);
+    DeltaSweep back = p;
+    back.value = args.d_output;
+    back.state_in = args.d_final_state;
+    back.state_out = args.d_state;
+    back.states = adjoints;
+    back.writes = d_writes;
+    error = both_ways<D, 3>(p, back, batch_heads, stream);
     if (error != cudaSuccess) return error;
     const DeltaGradients arguments{
         args.q,  args.k,           args.v,       args.d_output, args.dq,     args.dk,
@@ -129,8 +140,8 @@ bool supports_gated_delta(int dim, bool backward) {
   if ((dim != 64 && dim != 128) || device().major < 8) return false;
   const int room = device().shared_bytes_per_block;
   const bool wide = dim == 128;
-  const int forward_bytes = wide ? DeltaSweepLayout<128, DeltaSweepKind::outputs, 2, 1>::kBytes
-                                 : DeltaSweepLayout<64, DeltaSweepKind::outputs, 2, 1>::kBytes;
+  const int forward_bytes = wide ? DeltaSweepLayout<128, DeltaSweepKind::outputs, kWarps, 1>::kBytes
+                                 : DeltaSweepLayout<64, DeltaSweepKind::outputs, kWarps, 1>::kBytes;
   const int backward_bytes =
       wide ? DeltaGradientsLayout<128>::kBytes : DeltaGradientsLayout<64>::kBytes;
   return forward_bytes <= room && (!backward || backward_bytes <= room);

@@ -51,17 +51,37 @@ __global__ void __launch_bounds__(kDeltaDecodeThreads)
     }
     sum[8] += q[i] * k[i];
   }
-#pragma unroll
-  for (int e = 0; e < 9; ++e)
-#pragma unroll
-    for (int distance = kAcross; distance < 32; distance *= 2)
-      sum[e] += __shfl_xor_sync(0xffffffffu, sum[e], distance);
   auto* shared = reinterpret_cast<float4*>(shared_memory());  // [warp][across][3]
-  if (lane < kAcross) {
 #pragma unroll
-    for (int e = 0; e < 3; ++e)
-      shared[(warp * kAcross + lane) * 3 + e] =
-          make_float4(sum[4 * e], sum[4 * e + 1], sum[4 * e + 2], sum[4 * e + 3]);
+  for (int distance = kAcross; distance < 32; distance *= 2)
+    sum[8] += __shfl_xor_sync(0xffffffffu, sum[8], distance);
+  if constexpr (kAcross == 4) {
+    // eight lanes share eight sums: each step sends away half of what it holds
+    const int group = lane / 4;
+#pragma unroll
+    for (int count = 4; count > 0; count /= 2) {
+      const bool high = group & count;
+#pragma unroll
+      for (int e = 0; e < count; ++e) {
+        const float other = __shfl_xor_sync(0xffffffffu, high ? sum[e] : sum[e + count], 4 * count);
+        sum[e] = (high ? sum[e + count] : sum[e]) + other;
+      }
+    }
+    auto* to = reinterpret_cast<float*>(shared + (warp * kAcross + across) * 3);
+    to[group] = sum[0];
+    if (group == 0) to[8] = sum[8];
+  } else {
+#pragma unroll
+    for (int e = 0; e < 8; ++e)
+#pragma unroll
+      for (int distance = kAcross; distance < 32; distance *= 2)
+        sum[e] += __shfl_xor_sync(0xffffffffu, sum[e], distance);
+    if (lane < kAcross) {
+#pragma unroll
+      for (int e = 0; e < 3; ++e)
+        shared[(warp * kAcross + lane) * 3 + e] =
+            make_float4(sum[4 * e], sum[4 * e + 1], sum[4 * e + 2], sum[4 * e + 3]);
+    }
   }
   __syncthreads();
 #pragma unroll

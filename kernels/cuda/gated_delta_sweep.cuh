@@ -40,37 +40,54 @@ struct DeltaSweepLayout {
   static constexpr int kColumns = 16 * Warps;
   static constexpr int kTile = kChunk * D * 2, kPair = kChunk * kChunk * 2;
   static constexpr int kNarrow = kChunk * kColumns * 2;
-  static constexpr bool kWithQuery = Kind != DeltaSweepKind::states;
-  static constexpr bool kWithStates = Kind != DeltaSweepKind::outputs;
+  static constexpr bool kReverse = Kind == DeltaSweepKind::reverse;
+  static constexpr bool kOutputs = Kind == DeltaSweepKind::outputs;
+  // outputs are left to a second set of warps, one chunk behind
+  static constexpr int kHelpers = kOutputs ? Warps : 0;
+  static constexpr int kThreads = 32 * (Warps + kHelpers) + kLoaders;
   // one stage: keys, queries, T, P, values, gates
-  static constexpr int kQueryAt = kTile, kSolveAt = kQueryAt + (kWithQuery ? kTile : 0);
-  static constexpr int kPairsAt = kSolveAt + kPair, kValueAt = kPairsAt + (kWithQuery ? kPair : 0);
+  static constexpr int kQueryAt = kTile, kSolveAt = kQueryAt + (kReverse ? kTile : 0);
+  static constexpr int kPairsAt = kSolveAt + kPair, kValueAt = kPairsAt + (kReverse ? kPair : 0);
   static constexpr int kGatesAt = kValueAt + kNarrow, kStage = kGatesAt + kGateFloats * 4;
+  // one stage of what only outputs need: queries, P, gates
+  static constexpr int kLateAt = Stages * kStage, kLatePairsAt = kTile;
+  static constexpr int kLateGatesAt = kLatePairsAt + kPair;
+  static constexpr int kLate = kOutputs ? kLateGatesAt + kGateFloats * 4 : 0;
+  // what a warp passes to its helper, in register order: S and V'
+  static constexpr int kPassAt = kLateAt + Stages * kLate;
+  static constexpr int kPassWritesAt = D * 32, kPassOne = kPassWritesAt + kChunk * 32;
+  static constexpr int kPass = kOutputs ? Warps * kPassOne : 0;
   // then two sets of results: of the chunk at hand and of the one that is carried away
-  static constexpr int kResultsAt = Stages * kStage;
-  static constexpr int kStateAt = kNarrow,
-                       kResults = kNarrow + (kWithStates ? D * kColumns * 2 : 0);
+  static constexpr int kResultsAt = kPassAt + 2 * kPass, kStateAt = kNarrow;
+  static constexpr int kResults = kNarrow + (kOutputs ? 0 : D * kColumns * 2);
   static constexpr int kBytes = kResultsAt + 2 * kResults;
 };
 
-// grid B H (D / 16 / Warps), 32 Warps + kLoaders threads
+// `block`: of B H (D / 16 / Warps)
 template <int D, DeltaSweepKind Kind, int Warps, int Stages>
-__global__ void __launch_bounds__(32 * Warps + kLoaders, 1)
-    delta_sweep_kernel(const __grid_constant__ DeltaSweep p) {
+__device__ __forceinline__ void walk(const DeltaSweep& p, int block) {
   using Layout = DeltaSweepLayout<D, Kind, Warps, Stages>;
-  constexpr bool kReverse = Kind == DeltaSweepKind::reverse;
-  constexpr bool kOutputs = Kind == DeltaSweepKind::outputs;
+  constexpr bool kReverse = Layout::kReverse, kOutputs = Layout::kOutputs;
   constexpr int kColumns = Layout::kColumns, kSlices = D / kColumns;
   unsigned char* memory = shared_memory();
   const uint32_t base = shared_address(memory);
   const int thread = static_cast<int>(threadIdx.x), lane = thread % 32, warp = thread / 32;
-  const int batch_head = static_cast<int>(blockIdx.x) / kSlices;
-  const int column0 = static_cast<int>(blockIdx.x) % kSlices * kColumns;
+  const int batch_head = block / kSlices;
+  const int column0 = block % kSlices * kColumns;
   const int batch = batch_head / p.heads, head = batch_head % p.heads;
   const auto chunk_of = [&](int u) { return kReverse ? p.chunks - 1 - u : u; };
 
-  if (warp >= Warps) {
-    const int loader = thread - Warps * 32;
+  // Every chunk all threads meet: its tiles have landed, and what was done with the chunk before
+  // is complete. Helpers are one chunk behind, results are carried away one chunk after that.
+  constexpr int kLag = kOutputs ? 1 : 0;
+  const int meetings = p.chunks + 1 + kLag;
+  const auto meet = [] {
+    __syncthreads();
+    if constexpr (Stages == 1) __syncthreads();
+  };
+
+  if (warp >= Warps + Layout::kHelpers) {
+    const int loader = thread - 32 * (Warps + Layout::kHelpers);
     auto start = [&](const View& view, int chunk) {
       return static_cast<uint16_t*>(view.data) + batch * view.batch + head * view.head +
              static_cast<int64_t>(chunk) * kChunk * view.token;
@@ -83,7 +100,7 @@ __global__ void __launch_bounds__(32 * Warps + kLoaders, 1)
       load_tile<D, kLoaders>(stage, start(p.key, chunk), p.key.token, valid, loader);
       load_tile<64, kLoaders>(stage + Layout::kSolveAt, p.solve + index * (kChunk * kChunk), 64, 64,
                               loader);
-      if constexpr (Layout::kWithQuery) {
+      if constexpr (kReverse) {
         load_tile<D, kLoaders>(stage + Layout::kQueryAt, start(p.query, chunk), p.query.token,
                                valid, loader);
         load_tile<64, kLoaders>(stage + Layout::kPairsAt, p.pairs + index * (kChunk * kChunk), 64,
@@ -100,6 +117,17 @@ __global__ void __launch_bounds__(32 * Warps + kLoaders, 1)
       }
       if (loader < kGateFloats / 4)
         copy_async(stage + Layout::kGatesAt + loader * 16,
+                   p.gates + index * kGateFloats + loader * 4);
+    };
+    auto issue_late = [&](int chunk, int slot) {
+      const uint32_t stage = base + Layout::kLateAt + slot * Layout::kLate;
+      const int64_t index = static_cast<int64_t>(batch_head) * p.chunks + chunk;
+      load_tile<D, kLoaders>(stage, start(p.query, chunk), p.query.token,
+                             min(kChunk, p.tokens - chunk * kChunk), loader);
+      load_tile<64, kLoaders>(stage + Layout::kLatePairsAt, p.pairs + index * (kChunk * kChunk), 64,
+                              64, loader);
+      if (loader < kGateFloats / 4)
+        copy_async(stage + Layout::kLateGatesAt + loader * 16,
                    p.gates + index * kGateFloats + loader * 4);
     };
     auto carry = [&](uint16_t* to, int64_t stride, const unsigned char* from, int rows, int valid) {
@@ -123,30 +151,95 @@ __global__ void __launch_bounds__(32 * Warps + kLoaders, 1)
       }
     };
     int free_slot = 0;
-    for (int u = 0; u < Stages - 1; ++u) {
+    auto issue_all = [&](int u) {  // of chunk u, and what helpers need of the chunk before
       if (u < p.chunks) issue(u, free_slot);
-      copy_commit();
-      ++free_slot;
-    }
-#pragma unroll 1
-    for (int u = 0; u < p.chunks; ++u) {
-      if constexpr (Stages > 1) copy_wait<Stages - 2>();
-      __syncthreads();  // chunk u has landed; chunk u - 1 is done with, its results are there
-      if (u + Stages - 1 < p.chunks) issue(u + Stages - 1, free_slot);
+      if constexpr (kOutputs) {
+        if (u > 0 && u <= p.chunks) issue_late(u - 1, free_slot == 0 ? Stages - 1 : free_slot - 1);
+      }
       copy_commit();
       free_slot = free_slot + 1 == Stages ? 0 : free_slot + 1;
+    };
+    for (int u = 0; u < Stages - 1; ++u) issue_all(u);
+#pragma unroll 1
+    for (int u = 0; u < meetings; ++u) {
+      if constexpr (Stages > 1) copy_wait<Stages - 2>();
+      __syncthreads();
+      issue_all(u + Stages - 1);
       if constexpr (Stages == 1) {
         copy_wait<0>();
         __syncthreads();
       }
-      if (u > 0) carry_away(u - 1);
+      if (u > kLag) carry_away(u - 1 - kLag);
     }
-    __syncthreads();
-    carry_away(p.chunks - 1);
     return;
   }
 
   const int quad = lane / 4, c2 = 2 * (lane & 3);
+  const float scale = exp2_fast(p.log2_scale);
+  auto pass_of = [&](int u, int of_warp) {
+    return reinterpret_cast<uint4*>(memory + Layout::kPassAt + (u & 1) * Layout::kPass +
+                                    of_warp * Layout::kPassOne) +
+           lane;
+  };
+  if constexpr (kOutputs) {
+    if (warp >= Warps) {
+      const int of_warp = warp - Warps;
+      int slot = 0;
+#pragma unroll 1
+      for (int u = -1; u < meetings - 1; ++u) {  // the chunk whose outputs are due
+        meet();
+        if (u < 0 || u >= p.chunks) continue;
+        const uint32_t query = base + Layout::kLateAt + slot * Layout::kLate;
+        const uint32_t pairs = query + Layout::kLatePairsAt;
+        const auto* ga =
+            reinterpret_cast<const float*>(memory + (query - base) + Layout::kLateGatesAt) +
+            2 * kChunk + c2;
+        const uint4* state = pass_of(u, of_warp);
+        const uint4* writes = state + Layout::kPassWritesAt / 16;
+        float out[4][2][4] = {};
+#pragma unroll
+        for (int k = 0; k < D / 16; ++k) {
+          const uint4 word = state[k * 32];
+          const uint32_t a[4] = {word.x, word.y, word.z, word.w};
+#pragma unroll
+          for (int i = 0; i < 4; ++i) {
+            uint32_t x[4];
+            load_matrix(x, columns_first(query, i * 16, k, lane));
+            multiply_add_block(out[i], a, x);
+          }
+        }
+#pragma unroll
+        for (int i = 0; i < 4; ++i)
+#pragma unroll
+          for (int n = 0; n < 2; ++n) {
+            const float2 f = *reinterpret_cast<const float2*>(ga + (2 * i + n) * 8);
+#pragma unroll
+            for (int e = 0; e < 4; ++e) out[i][n][e] *= scale * (e & 1 ? f.y : f.x);
+          }
+#pragma unroll
+        for (int j = 0; j < 4; ++j) {
+          const uint4 word = writes[j * 32];
+          const uint32_t a[4] = {word.x, word.y, word.z, word.w};
+#pragma unroll
+          for (int i = j; i < 4; ++i) {
+            uint32_t x[4];
+            load_matrix(x, columns_first(pairs, i * 16, j, lane));
+            multiply_add_block(out[i], a, x);
+          }
+        }
+        const uint32_t results = base + Layout::kResultsAt + (u & 1) * Layout::kResults;
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+          uint32_t words[4];
+          pack_block(words, out[i]);
+          store_matrix_transposed(narrow_columns_first<kColumns>(results, i * 16, of_warp, lane),
+                                  words);
+        }
+        slot = slot + 1 == Stages ? 0 : slot + 1;
+      }
+      return;
+    }
+  }
   float state[D / 16][2][4];  // value rows, key columns
   const int64_t state_at =
       static_cast<int64_t>(batch_head) * D * D + c2 * D + column0 + warp * 16 + quad;
@@ -158,13 +251,11 @@ __global__ void __launch_bounds__(32 * Warps + kLoaders, 1)
       for (int e = 0; e < 4; ++e)
         state[m][n][e] =
             p.state_in ? p.state_in[state_at + (m * 16 + n * 8 + (e & 1)) * D + 8 * (e >> 1)] : 0.f;
-  const float scale = exp2_fast(p.log2_scale);
 
   int slot = 0;
 #pragma unroll 1
   for (int u = 0; u < p.chunks; ++u) {
-    __syncthreads();
-    if constexpr (Stages == 1) __syncthreads();
+    meet();
     const uint32_t key = base + slot * Layout::kStage, query = key + Layout::kQueryAt;
     const uint32_t solve = key + Layout::kSolveAt, pairs = key + Layout::kPairsAt;
     const uint32_t value = key + Layout::kValueAt;
@@ -177,13 +268,16 @@ __global__ void __launch_bounds__(32 * Warps + kLoaders, 1)
     };
     const float decay = gates[3 * kChunk - 1 - c2];  // e^sum of the last token
 
-    // 1. what the keys (and queries) read from the state
-    float known[4][2][4] = {}, out[4][2][4] = {};
+    // 1. what the keys read from the state
+    uint4* pass = pass_of(u, warp);
+    float known[4][2][4] = {};
 #pragma unroll
     for (int k = 0; k < D / 16; ++k) {
       uint32_t a[4];
       pack_block(a, state[k]);
-      if constexpr (!kOutputs)
+      if constexpr (kOutputs)
+        pass[k * 32] = make_uint4(a[0], a[1], a[2], a[3]);
+      else
         store_matrix_transposed(
             narrow_columns_first<kColumns>(results + Layout::kStateAt, k * 16, warp, lane), a);
 #pragma unroll
@@ -191,14 +285,6 @@ __global__ void __launch_bounds__(32 * Warps + kLoaders, 1)
         uint32_t x[4];
         load_matrix(x, columns_first(key, i * 16, k, lane));
         multiply_add_block(known[i], a, x);
-      }
-      if constexpr (kOutputs) {
-#pragma unroll
-        for (int i = 0; i < 4; ++i) {
-          uint32_t x[4];
-          load_matrix(x, columns_first(query, i * 16, k, lane));
-          multiply_add_block(out[i], a, x);
-        }
       }
 #pragma unroll
       for (int n = 0; n < 2; ++n)
@@ -238,10 +324,6 @@ __global__ void __launch_bounds__(32 * Warps + kLoaders, 1)
             x[0] = write.x * (bf16_low(v[i][2 * n + low]) - ga.x * x[0]);
             x[1] = write.y * (bf16_high(v[i][2 * n + low]) - ga.y * x[1]);
           }
-          if constexpr (kOutputs) {
-#pragma unroll
-            for (int e = 0; e < 4; ++e) out[i][n][e] *= scale * (e & 1 ? ga.y : ga.x);
-          }
         }
     }
 
@@ -266,7 +348,10 @@ __global__ void __launch_bounds__(32 * Warps + kLoaders, 1)
 #pragma unroll
     for (int j = 0; j < 4; ++j) {
       pack_block(plain[j], write[j]);
-      if constexpr (!kOutputs)
+      if constexpr (kOutputs)
+        pass[Layout::kPassWritesAt / 16 + j * 32] =
+            make_uint4(plain[j][0], plain[j][1], plain[j][2], plain[j][3]);
+      else
         store_matrix_transposed(narrow_columns_first<kColumns>(results, j * 16, warp, lane),
                                 plain[j]);
     }
@@ -303,25 +388,9 @@ __global__ void __launch_bounds__(32 * Warps + kLoaders, 1)
       }
     }
 
-    if constexpr (kOutputs) {
-#pragma unroll
-      for (int j = 0; j < 4; ++j)
-#pragma unroll
-        for (int i = j; i < 4; ++i) {
-          uint32_t x[4];
-          load_matrix(x, columns_first(pairs, i * 16, j, lane));
-          multiply_add_block(out[i], plain[j], x);
-        }
-#pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        uint32_t words[4];
-        pack_block(words, out[i]);
-        store_matrix_transposed(narrow_columns_first<kColumns>(results, i * 16, warp, lane), words);
-      }
-    }
     slot = slot + 1 == Stages ? 0 : slot + 1;
   }
-  __syncthreads();
+  for (int u = p.chunks; u < meetings; ++u) meet();
 
   if (p.state_out) {
 #pragma unroll
@@ -332,6 +401,25 @@ __global__ void __launch_bounds__(32 * Warps + kLoaders, 1)
         for (int e = 0; e < 4; ++e)
           p.state_out[state_at + (m * 16 + n * 8 + (e & 1)) * D + 8 * (e >> 1)] = state[m][n][e];
   }
+}
+
+template <int D, int Warps, int Stages>
+__global__ void __launch_bounds__(64 * Warps + kLoaders, 1)
+    delta_outputs_kernel(const __grid_constant__ DeltaSweep p) {
+  walk<D, DeltaSweepKind::outputs, Warps, Stages>(p, static_cast<int>(blockIdx.x));
+}
+
+// The two walks of the backward need nothing of each other: side by side they fill the device
+// twice as well.
+template <int D, int Warps, int Stages>
+__global__ void __launch_bounds__(32 * Warps + kLoaders, 1)
+    delta_both_ways_kernel(const __grid_constant__ DeltaSweep forth,
+                           const __grid_constant__ DeltaSweep back) {
+  const int block = static_cast<int>(blockIdx.x) / 2;
+  if (blockIdx.x % 2 == 0)
+    walk<D, DeltaSweepKind::reverse, Warps, Stages>(back, block);
+  else
+    walk<D, DeltaSweepKind::states, Warps, Stages>(forth, block);
 }
 
 }  // namespace flashmorph::kernels::cuda

@@ -1,64 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-# Records a session of `flashmorph serve` on the demo teacher: gates, select, evaluations in a slot.
-# Each line of the output is {"t_s", "dir": ">" or "<", "message"}; paths are shortened to /demo and /runs.
+# Records a session of `flashmorph serve` on the demo teacher: gates, select, evaluations in a slot.  Paths are shortened to /demo and /runs.
 # Usage: record_session.py ENGINE REPOSITORY OUT
-import json, os, subprocess, sys, tempfile, threading, time
+import os, sys
+
+from recorder import Recorder
 
 engine, repository, out = sys.argv[1:4]
 demo = os.path.join(os.path.abspath(repository), "resources/demo")
-runs = tempfile.mkdtemp()
-process = subprocess.Popen([engine, "serve", "--runs", runs], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-                           env=dict(os.environ, OMP_NUM_THREADS="2", OMP_WAIT_POLICY="passive"))
-start, lines, lock = time.monotonic(), [], threading.Condition()
-
-
-def note(direction, message):
-    with lock:
-        lines.append({"t_s": round(time.monotonic() - start, 3), "dir": direction, "message": message})
-        lock.notify_all()
-
-
-def listen():
-    for line in process.stdout:
-        note("<", json.loads(line))
-
-
-reader = threading.Thread(target=listen, daemon=True)
-reader.start()
-next_id = 0
-
-
-def wait(test, seconds=60):
-    end = time.monotonic() + seconds
-    with lock:
-        while True:
-            for line in lines:
-                if line["dir"] == "<" and test(line["message"]):
-                    return line["message"]
-            if not lock.wait(max(0.01, end - time.monotonic())) and time.monotonic() > end:
-                raise SystemExit("nothing came: " + "\n".join(json.dumps(line)[:600] for line in lines[-8:]))
-
-
-def send(name, /, **params):
-    global next_id
-    next_id += 1
-    message = {"jsonrpc": "2.0", "id": next_id, "method": name, "params": params}
-    note(">", message)
-    process.stdin.write(json.dumps(message, separators=(",", ":")) + "\n")
-    process.stdin.flush()
-    return next_id
-
-
-def call(name, /, **params):
-    number = send(name, **params)
-    answer = wait(lambda m: m.get("id") == number)
-    return answer.get("result", answer)
-
-
-def ended(job):
-    return wait(lambda m: m.get("method") == "job.state" and m["params"]["job"] == job
-                and m["params"]["state"] in ("finished", "failed", "cancelled", "superseded"))
-
+session = Recorder(engine)
+call, send, wait, ended = session.call, session.send, session.wait, session.ended
 
 call("hello", protocol=[1, 0], client="recorder 1")
 call("model.inspect", model=demo + "/teacher")
@@ -100,11 +50,4 @@ wait(lambda m: m.get("method") == "job.state" and m["params"]["job"] == stopped[
 call("job.cancel", job=stopped["job"])
 ended(stopped["job"])
 call("model.unload")
-call("shutdown")
-process.wait(30)
-reader.join()
-with open(out, "w") as file:
-    for line in lines:
-        text = json.dumps(line, separators=(",", ":"))
-        file.write(text.replace(demo, "/demo").replace(runs, "/runs") + "\n")
-print(len(lines), "lines,", process.returncode)
+session.write(out, [(demo, "/demo")])

@@ -96,7 +96,7 @@ StartPage::StartPage(EngineClient*, RunStore*, Workspace* workspace, Selection*,
   connect(demo, &QPushButton::clicked, this, &StartPage::demoAsked);
   connect(replay, &QPushButton::clicked, this, [this] {
     // The bundled recording if there is one, else the user's own.
-    const QString bundled = resourcesFolder() + QStringLiteral("/demo/replay.jsonl");
+    const QString bundled = resourcesFolder() + QStringLiteral("/replay/smollm2_gates.jsonl");
     const QString path = QFileInfo::exists(bundled) ? bundled : QFileDialog::getOpenFileName(this, tr("Replay"), {}, tr("Recordings (*.jsonl)"));
     if (!path.isEmpty()) emit replayAsked(path);
   });

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/run/digest.h"
 
-#include <array>
+#include <algorithm>
 #include <bit>
-#include <cstdint>
 
 #include <fmt/format.h>
 
@@ -11,7 +10,7 @@ namespace flashmorph {
 
 namespace {
 
-constexpr std::array<uint32_t, 64> kRounds = {
+constexpr std::array<uint32_t, 64> kRound = {
     0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4, 0xab1c5ed5,
     0xd807aa98, 0x12835b01, 0x243185be, 0x550c7dc3, 0x72be5d74, 0x80deb1fe, 0x9bdc06a7, 0xc19bf174,
     0xe49b69c1, 0xefbe4786, 0x0fc19dc6, 0x240ca1cc, 0x2de92c6f, 0x4a7484aa, 0x5cb0a9dc, 0x76f988da,
@@ -21,46 +20,69 @@ constexpr std::array<uint32_t, 64> kRounds = {
     0x19a4c116, 0x1e376c08, 0x2748774c, 0x34b0bcb5, 0x391c0cb3, 0x4ed8aa4a, 0x5b9cca4f, 0x682e6ff3,
     0x748f82ee, 0x78a5636f, 0x84c87814, 0x8cc70208, 0x90befffa, 0xa4506ceb, 0xbef9a3f7, 0xc67178f2};
 
-using State = std::array<uint32_t, 8>;
-
-void add_block(State& state, std::string_view block) {
+void compress(std::array<uint32_t, 8>& state, const std::byte* block) {
   std::array<uint32_t, 64> w;
   for (size_t t = 0; t < 16; ++t) {
-    w[t] = 0;
-    for (size_t i = 0; i < 4; ++i) w[t] = w[t] << 8 | static_cast<unsigned char>(block[4 * t + i]);
+    uint32_t word = 0;
+    for (size_t i = 0; i < 4; ++i) word = word << 8 | std::to_integer<uint32_t>(block[4 * t + i]);
+    w[t] = word;
   }
   for (size_t t = 16; t < 64; ++t) {
-    const uint32_t low = std::rotr(w[t - 15], 7) ^ std::rotr(w[t - 15], 18) ^ (w[t - 15] >> 3);
-    const uint32_t high = std::rotr(w[t - 2], 17) ^ std::rotr(w[t - 2], 19) ^ (w[t - 2] >> 10);
-    w[t] = w[t - 16] + low + w[t - 7] + high;
+    const uint32_t s0 = std::rotr(w[t - 15], 7) ^ std::rotr(w[t - 15], 18) ^ (w[t - 15] >> 3);
+    const uint32_t s1 = std::rotr(w[t - 2], 17) ^ std::rotr(w[t - 2], 19) ^ (w[t - 2] >> 10);
+    w[t] = w[t - 16] + s0 + w[t - 7] + s1;
   }
-  State s = state;
+  auto [a, b, c, d, e, f, g, h] = state;
   for (size_t t = 0; t < 64; ++t) {
-    const uint32_t sum1 = std::rotr(s[4], 6) ^ std::rotr(s[4], 11) ^ std::rotr(s[4], 25);
-    const uint32_t first = s[7] + sum1 + ((s[4] & s[5]) ^ (~s[4] & s[6])) + kRounds[t] + w[t];
-    const uint32_t sum0 = std::rotr(s[0], 2) ^ std::rotr(s[0], 13) ^ std::rotr(s[0], 22);
-    const uint32_t second = sum0 + ((s[0] & s[1]) ^ (s[0] & s[2]) ^ (s[1] & s[2]));
-    s = {first + second, s[0], s[1], s[2], s[3] + first, s[4], s[5], s[6]};
+    const uint32_t s1 = std::rotr(e, 6) ^ std::rotr(e, 11) ^ std::rotr(e, 25);
+    const uint32_t t1 = h + s1 + ((e & f) ^ (~e & g)) + kRound[t] + w[t];
+    const uint32_t s0 = std::rotr(a, 2) ^ std::rotr(a, 13) ^ std::rotr(a, 22);
+    const uint32_t t2 = s0 + ((a & b) ^ (a & c) ^ (b & c));
+    h = g, g = f, f = e, e = d + t1, d = c, c = b, b = a, a = t1 + t2;
   }
-  for (size_t i = 0; i < 8; ++i) state[i] += s[i];
+  const std::array<uint32_t, 8> add = {a, b, c, d, e, f, g, h};
+  for (size_t i = 0; i < 8; ++i) state[i] += add[i];
 }
 
 }  // namespace
 
-std::string content_sha256(std::string_view bytes) {
-  State state = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a,
-                 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
-  const uint64_t bits = uint64_t{bytes.size()} * 8;
-  for (; bytes.size() >= 64; bytes.remove_prefix(64)) add_block(state, bytes);
-  std::string tail(bytes);
-  tail += '\x80';
-  tail.append((tail.size() > 56 ? 120 : 56) - tail.size(), '\0');
-  for (int shift = 56; shift >= 0; shift -= 8) tail += static_cast<char>(bits >> shift & 0xff);
-  for (size_t at = 0; at < tail.size(); at += 64)
-    add_block(state, std::string_view(tail).substr(at, 64));
-  std::string hex;
-  for (const uint32_t word : state) hex += fmt::format("{:08x}", word);
-  return hex;
+void Sha256::update(std::span<const std::byte> bytes) {
+  length_ += bytes.size();
+  if (rest_size_ > 0) {
+    const size_t take = std::min(rest_.size() - rest_size_, bytes.size());
+    std::copy_n(bytes.begin(), take, rest_.begin() + static_cast<std::ptrdiff_t>(rest_size_));
+    rest_size_ += take;
+    bytes = bytes.subspan(take);
+    if (rest_size_ < rest_.size()) return;
+    compress(state_, rest_.data());
+    rest_size_ = 0;
+  }
+  for (; bytes.size() >= rest_.size(); bytes = bytes.subspan(rest_.size()))
+    compress(state_, bytes.data());
+  std::copy(bytes.begin(), bytes.end(), rest_.begin());
+  rest_size_ = bytes.size();
 }
+
+void Sha256::update(std::string_view text) { update(std::as_bytes(std::span(text))); }
+
+std::string Sha256::hex() {
+  const uint64_t bits = length_ * 8;
+  std::array<std::byte, 72> tail{};
+  tail[0] = std::byte{0x80};
+  const size_t zeros = (rest_size_ < 56 ? 56 : 120) - rest_size_;  // the first of them is the 0x80
+  for (size_t i = 0; i < 8; ++i) tail[zeros + i] = static_cast<std::byte>(bits >> (56 - 8 * i));
+  update(std::span(tail).first(zeros + 8));
+  std::string text;
+  for (const uint32_t word : state_) text += fmt::format("{:08x}", word);
+  return text;
+}
+
+std::string sha256_hex(std::span<const std::byte> bytes) {
+  Sha256 sum;
+  sum.update(bytes);
+  return sum.hex();
+}
+
+std::string sha256_hex(std::string_view text) { return sha256_hex(std::as_bytes(std::span(text))); }
 
 }  // namespace flashmorph

@@ -77,7 +77,7 @@ EvalSet EvalSet::parse(const std::string& json_text, const std::string& where) {
 std::string EvalSet::hash() const {
   nlohmann::json content = to_json();
   content.erase("name");
-  return content_sha256(content.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+  return sha256_hex(content.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
 }
 
 std::string EvalSet::id() const {

@@ -249,7 +249,7 @@ RunFileInfo write_run_file(const std::filesystem::path& path, const RunRecord& r
                            bool compress) {
   const std::string bytes = run_file_bytes(record, compress);
   write_file_atomic(path, bytes);
-  return {bytes.size(), content_sha256(bytes)};
+  return {bytes.size(), sha256_hex(bytes)};
 }
 
 RunRecord read_run_file(const std::filesystem::path& path) {

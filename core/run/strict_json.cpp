@@ -4,38 +4,16 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <set>
 
 #include <fmt/format.h>
+
+#include "core/run/json_scan.h"
 
 namespace flashmorph {
 
 namespace {
 
 using Json = nlohmann::json;
-
-// Nesting is counted before the parser runs, so that neither it nor a later dump can use much
-// stack.
-int nesting(std::string_view text) {
-  int depth = 0, deepest = 0;
-  bool in_string = false;
-  for (size_t i = 0; i < text.size(); ++i) {
-    const char c = text[i];
-    if (in_string) {
-      if (c == '\\')
-        ++i;
-      else if (c == '"')
-        in_string = false;
-    } else if (c == '"') {
-      in_string = true;
-    } else if (c == '{' || c == '[') {
-      deepest = std::max(deepest, ++depth);
-    } else if (c == '}' || c == ']') {
-      --depth;
-    }
-  }
-  return deepest;
-}
 
 size_t edit_distance(const std::string& a, const std::string& b) {
   std::vector<size_t> row(b.size() + 1);
@@ -61,18 +39,13 @@ Json read_strict_json(std::string_view text, const std::string& where, const std
   };
   if (text.size() > limits.bytes)
     refuse(fmt::format("{} bytes of JSON, at most {} are read", text.size(), limits.bytes));
-  if (nesting(text) > limits.depth)
+  if (first_too_deep(text, limits.depth) != std::string_view::npos)
     refuse(fmt::format("JSON nested deeper than {} levels", limits.depth));
-  std::vector<std::set<std::string>> keys;  // of the objects that are open now
+  DoubledKeys keys;
   std::string doubled;
   const auto watch = [&](int, Json::parse_event_t event, Json& value) {
-    if (event == Json::parse_event_t::object_start)
-      keys.emplace_back();
-    else if (event == Json::parse_event_t::object_end)
-      keys.pop_back();
-    else if (event == Json::parse_event_t::key && doubled.empty() &&
-             !keys.back().insert(value.get<std::string>()).second)
-      doubled = quote(value.get<std::string>());
+    if (keys.is_doubled(event, value) && doubled.empty())
+      doubled = quote(value.get_ref<const std::string&>());
     return true;
   };
   Json json;

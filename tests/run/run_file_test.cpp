@@ -56,7 +56,7 @@ TEST_F(RunFile, EverythingComesBack) {
   for (const bool compress : {false, true}) {
     const RunFileInfo info = write_run_file(path(), record, compress);
     EXPECT_EQ(info.bytes, fs::file_size(path()));
-    EXPECT_EQ(info.sha256, content_sha256(read_whole_file(path(), 1 << 30)));
+    EXPECT_EQ(info.sha256, sha256_hex(read_whole_file(path(), 1 << 30)));
     EXPECT_EQ(dump_of(read_run_file(path())), dump_of(record)) << compress;
     EXPECT_FALSE(fs::exists(path().string() + ".tmp"));
   }

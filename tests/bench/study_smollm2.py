@@ -3,9 +3,10 @@
 """The study of which layers of SmolLM2-135M must stay full attention, with the engine alone (results: study_smollm2.md).
 
   python3 study_smollm2.py run ENGINE MODEL.gguf TEXT.txt OUT [--devices cuda:0,cuda:1] [--processes 4] [--small]
+          [--branch gdn] [--align STEPS] [--distill STEPS] [--plans uniform=30:0,3,7,11,15,18,22,26 ...] [--only recommended_short-s1]
   python3 study_smollm2.py table OUT > table.md
 
-run: cuts TEXT into a part for training and selection (the first nine tenths) and a part for evaluation, aligns lightning branches
+run: cuts TEXT into a part for training and selection (the first nine tenths) and a part for evaluation, aligns the branches
 (OUT/runs/align), then trains gates and runs the other selectors, --processes at a time on each device, then evaluates every plan
 that came out on the held-out part.  Each finished job leaves OUT/rows/NAME.json, and what has its row is not run again, so a
 study that was cut short goes on where it stopped.  --small: toy sizes, to try the script on a CPU.
@@ -109,7 +110,7 @@ class Study:
         if run is None:
             shutil.rmtree(os.path.join(runs, name), ignore_errors=True)  # of a try that left no row
         command = [self.o.engine] + words.split() + ['--model', self.o.model, '--text', text, '--device', device, '--runs', runs,
-                                                    '--run', run or name, '--threads', '2', '--json', '--quiet']
+                                                    '--run', run or name, '--threads', '4', '--json', '--quiet']
         if name != 'align' and run is None:
             command += ['--aligned', os.path.join(runs, 'align')]
         with open(os.path.join(self.o.out, 'logs', name + '.log'), 'w') as log:
@@ -124,7 +125,7 @@ class Study:
         os.replace(self.path(name) + '.tmp', self.path(name))
 
     def all(self, work, processes=None):
-        """work: (name, words, text[, run]); --processes at a time on each device"""
+        """work: (name, words, text[, run]), or a list of them, done one after the other; --processes at a time on each device"""
         free = queue.Queue()
         for _ in range(processes or self.o.processes):
             for device in self.o.devices.split(','):
@@ -133,7 +134,9 @@ class Study:
         def one(item):
             device = free.get()
             try:
-                self.call(*item[:3], device, *item[3:])
+                for one in item if isinstance(item, list) else [item]:
+                    if len(one) < 4 or os.path.exists(self.path(one[3])):
+                        self.call(*one[:3], device, *one[3:])
             finally:
                 free.put(device)
         with concurrent.futures.ThreadPoolExecutor(free.qsize()) as pool:
@@ -162,37 +165,44 @@ class Study:
 
     def run(self):
         small = self.o.small
-        align = '--align-steps 2 --align-batch 2 --align-length 128 --held-out-tokens 256' if small else \
-            '--align-steps 420 --align-batch 96 --align-length 512 --held-out-tokens 65536'
+        align = f'--branch {self.o.branch} ' + ('--align-steps 2 --align-batch 2 --align-length 128 --held-out-tokens 256' if small else
+                                                f'--align-steps {self.o.align} --align-batch 96 --align-length 512 --held-out-tokens 65536')
         self.call('align', 'align --seed 1 ' + align, self.align_text, self.o.devices.split(',')[0])
         if not os.path.exists(self.path('align')):
             sys.exit('the alignment failed; see logs/align.log')
         only = tuple(filter(None, self.o.only.split(',')))
         self.all([(name, words, self.align_text) for name, words in jobs(small) if not only or name.startswith(only)])
-        self.evaluate()
+        if not self.o.only:
+            self.evaluate()
         if self.o.distill:
             self.distill()
 
     def distill(self):
         """equal tokens for the sets of K = 8 that the question is about, then the same recall map and text KL of each"""
         small = self.o.small
+        given = dict(plan.split('=') for plan in self.o.plans)
         wanted = {}
-        best = min((e for e in self.evals().items() if len(layers_of(e[0])) == 8), key=lambda e: statistics.mean(v['answer_nll_nats'] for v in e[1]))
-        wanted['best'] = best[0]
+        if not given and self.evals():
+            best = min((e for e in self.evals().items() if len(layers_of(e[0])) == 8), key=lambda e: statistics.mean(v['answer_nll_nats'] for v in e[1]))
+            wanted['best'] = best[0]
         for label, seed, budget, kept in self.plans():
-            if budget == 8 and seed == 1 and label in ('uniform', 'greedy_add', 'paper', 'recommended'):
+            if budget == 8 and seed == 1 and label in ('uniform', 'greedy_add', 'paper', 'recommended_short') and label not in given:
                 wanted[label] = plan_text(kept)
+        wanted.update(given)
         names = {}  # equal plans are trained once
         for label, plan in wanted.items():
             names.setdefault(plan, []).append(label)
         steps = '--distill-steps 2 --distill-batch 2 --distill-length 64 --held-out-tokens 256' if small else \
             f'--distill-steps {self.o.distill} --distill-batch 96 --distill-micro-batch 32 --distill-length 512 --distill-lr 3e-4 --held-out-tokens 16384'
-        train = [('distill-' + '_'.join(labels), f'distill --seed 1 --plan {plan} {steps}', self.align_text) for plan, labels in names.items()]
-        self.all(train, 1)
         shape = '--lengths 512 --depths 0,1 --trials 1 --text-tokens 512' if small else \
             '--lengths 512,1024,2048,4096 --depths 0,0.25,0.5,0.75,1 --trials 16 --text-tokens 65536'
-        self.all([('after-' + name, f'eval {shape} --passkeys 3 --passkey-words 6 --seed 101 --weights distilled', self.eval_text, name)
-                  for name, *_ in train if os.path.exists(self.path(name))])
+        work = []
+        for plan, labels in names.items():
+            name = 'distill-' + '_'.join(labels)
+            work.append([(name, f'distill --seed 1 --plan {plan} {steps}', self.align_text)] +
+                        [(f'after-{seed}-{name}', f'eval {shape} --passkeys 3 --passkey-words 6 --seed {seed} --weights distilled', self.eval_text, name)
+                         for seed in (101, 102, 103)])
+        self.all(work, 1)
 
     def evals(self):
         """plan -> its evaluations over seeds, before distilling"""
@@ -263,12 +273,19 @@ class Study:
         for _, _, line in sorted(lines):
             print(line)
         print()
+        distilled = {}
         for file in sorted(os.listdir(self.rows)):
             if file.startswith('after-'):
-                trained = self.row(file[len('after-'):-5])
-                for plan in self.row(file[:-5])['plans']:
-                    print(f"| {file[14:-5]} | {plan['answer_nll_nats']:.3f} | " + ' | '.join(f'{x:.3f}' for x in plan['recall_by_length'])
-                          + f" | {plan['text']['kl_nats']:.3f} | {plan['text']['perplexity']:.2f} | {trained['wall_s']:.0f} | {plan['plan']} |")
+                name = file.split('-', 2)[2][:-5]
+                distilled.setdefault(name, []).extend(self.row(file[:-5])['plans'])
+        for name, plans in distilled.items():
+            def cell(value, digits=3):
+                found = [value(plan) for plan in plans]
+                return f'{statistics.mean(found):.{digits}f} ± {statistics.stdev(found) if len(found) > 1 else 0:.{digits}f}'
+            lengths = [cell(lambda plan: plan['recall_by_length'][i]) for i in range(len(plans[0]['recall_by_length']))]
+            print(f"| {name[len('distill-'):]} | {cell(lambda plan: plan['answer_nll_nats'])} | " + ' | '.join(lengths)
+                  + f" | {cell(lambda plan: plan['text']['kl_nats'])} | {cell(lambda plan: plan['text']['perplexity'], 2)}"
+                  + f" | {self.row(name)['wall_s']:.0f} | {plans[0]['plan']} |")
 
 
 def main():
@@ -279,7 +296,10 @@ def main():
         run.add_argument(word)
     run.add_argument('--devices', default='cuda:0')
     run.add_argument('--processes', type=int, default=4)
-    run.add_argument('--only', default='', help='names of jobs begin with one of these words')
+    run.add_argument('--branch', default='lightning', help='kind of the linear branches')
+    run.add_argument('--align', type=int, default=420, metavar='STEPS', help='steps of 96 x 512 tokens of the alignment')
+    run.add_argument('--plans', nargs='*', default=[], metavar='LABEL=PLAN', help='sets to distil beside those that this run selects')
+    run.add_argument('--only', default='', help='only selectors whose names begin with one of these words (none: -), and no evaluation before distilling')
     run.add_argument('--distill', type=int, default=0, metavar='STEPS', help='then distil the sets the question is about, this many steps of 96 x 512 tokens')
     run.add_argument('--small', action='store_true')
     table = verbs.add_parser('table')

@@ -363,7 +363,10 @@ class SelectingTest : public QObject {
     GatesPage page(nullptr, &bench.store, &bench.workspace, &bench.selection);
     QCOMPARE(page.rows()->data().series->quantity, QStringLiteral("loss"));
     QCOMPARE(page.rows()->data().now[3], static_cast<double>(4.0F / 30.0F));
-    QCOMPARE(page.chart(2)->data().curves[0].y[3], static_cast<double>(0.4F));
+    // No learning rates were recorded: they get no chart.
+    QCOMPARE(page.chart(1)->data().title, QStringLiteral("held-out error per layer"));
+    QCOMPARE(page.chart(1)->data().curves[0].y[3], static_cast<double>(0.4F));
+    QVERIFY(page.chart(2)->isHidden());
   }
 
   void truthOfTheDemo() {

@@ -23,6 +23,7 @@
 #include "widgets/views/plan_grid.h"
 #include "widgets/views/plan_strip.h"
 #include "widgets/views/recall_map.h"
+#include "widgets/views/slot_style.h"
 #include "widgets/views/table_model.h"
 
 using namespace flashmorph;
@@ -48,6 +49,49 @@ class ViewsTest : public QObject {
   }
 
  private slots:
+  void mapsZoomTogether() {
+    Selection selection;
+    RecallMap one, two;
+    RecallGrid grid;
+    grid.lengths = {1024, 2048, 4096, 8192};
+    grid.depths = {0, 0.25, 0.5, 0.75, 1};
+    grid.trials = 8;
+    grid.cells.resize(20);
+    for (RecallMap* map : {&one, &two}) {
+      map->resize(420, 260);
+      map->setSelection(&selection);
+      map->setData(std::make_shared<RecallGrid>(grid));
+    }
+    const QRectF area(0, 0, 420, 260);
+    const double whole = two.cellRect({3, 4}, area).width();
+    selection.selectCell({3, 4});
+    QTest::keyClick(&one, Qt::Key_Plus);
+    QVERIFY(!selection.zoom().isAll());
+    QCOMPARE(two.cellRect({3, 4}, area).width(), 2 * whole);
+    // The last cell is at the lower right end, and found there.
+    const QRectF last = two.cellRect({3, 4}, area);
+    QVERIFY(two.cellAt(last.center()) == (CellRef{3, 4}));
+    // Walking takes the zoomed part along.
+    for (int i = 0; i < 3; ++i) QTest::keyClick(&one, Qt::Key_Left);
+    QVERIFY(selection.cell() == (CellRef{0, 4}));
+    QVERIFY(two.cellAt(two.cellRect({0, 4}, area).center()) == (CellRef{0, 4}));
+    QTest::keyClick(&one, Qt::Key_0);
+    QVERIFY(selection.zoom().isAll());
+    QCOMPARE(two.cellRect({3, 4}, area).width(), whole);
+    // Every number of cells: zooming in ends at one cell, out at all.
+    for (int i = 0; i < 10; ++i) QTest::keyClick(&one, Qt::Key_Plus);
+    QVERIFY(two.cellRect(selection.cell(), area).width() > 3.9 * whole);
+    for (int i = 0; i < 10; ++i) QTest::keyClick(&one, Qt::Key_Minus);
+    QVERIFY(selection.zoom().isAll());
+  }
+
+  void slotsBeyondZHaveTwoLetters() {
+    QCOMPARE(slotLetter(0), QStringLiteral("A"));
+    QCOMPARE(slotLetter(25), QStringLiteral("Z"));
+    QCOMPARE(slotLetter(26), QStringLiteral("AA"));
+    QCOMPARE(slotLetter(53), QStringLiteral("BB"));
+  }
+
   void textOfNumbers() {
     QCOMPARE(format::number(0.789, 2), QStringLiteral("0.79"));
     QCOMPARE(format::number(std::nan("")), QStringLiteral("-"));

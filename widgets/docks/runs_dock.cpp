@@ -52,9 +52,9 @@ RunsDock::RunsDock(RunStore* store, Workspace* workspace, QWidget* parent)
   m_tree->setTextElideMode(Qt::ElideMiddle);
   m_tree->header()->setStretchLastSection(false);
   m_tree->header()->setSectionResizeMode(QHeaderView::ResizeToContents);
-  m_tree->header()->setSectionResizeMode(0, QHeaderView::Interactive);
+  // Names first: what does not fit beside them is scrolled to.
   m_tree->header()->setMinimumSectionSize(24);
-  m_tree->header()->resizeSection(0, 128);
+  m_tree->header()->setMaximumSectionSize(220);
   m_tree->setIndentation(12);
   m_empty = new QLabel(tr("Train gates, or open a run."));
   m_empty->setWordWrap(true);

@@ -15,6 +15,7 @@
 #include <QRegularExpression>
 #include <QSignalBlocker>
 #include <QStackedWidget>
+#include <QToolButton>
 
 #include "core/run/error.h"
 #include "widgets/format/format.h"
@@ -121,7 +122,8 @@ void ComparePage::showCard(int index, const std::optional<Shown>& shown, const s
   card.name->setText(shown->name + QStringLiteral(", ") + (shown->run ? shown->run->displayName() : tr("run not open")));
   if (!shown->run) return note(tr("the run of this slot is not open"));
   if (!shown->grid) return note(tr("no eval set in this run yet: evaluate a plan on Select"));
-  card.evaluate->setEnabled(!shown->grid->complete() && m_client && m_client->isReady() && !m_client->isReplay());
+  card.evaluate->setVisible(!shown->grid->complete());
+  card.evaluate->setEnabled( m_client && m_client->isReady() && !m_client->isReplay());
   card.evaluate->setText(card.failure.isEmpty() ? tr("Evaluate") : tr("Retry"));
   if (!card.failure.isEmpty() && shown->grid->trials_run() == 0) return note(card.failure);
   const QString numbers = shown->grid->trials_run() ? tr("mean %1, %2 of %3 trials").arg(format::number(shown->grid->mean_score(), 3), format::count(shown->grid->trials_run()), format::count(static_cast<int64_t>(shown->grid->cells.size()) * shown->grid->trials)) : tr("not evaluated");
@@ -289,6 +291,25 @@ QString ComparePage::warningText() const { return m_warning->text(); }
 QString ComparePage::slotNote(int slot) const {
   const Card& card = m_cards[static_cast<size_t>(slot)];
   return card.stack->currentIndex() == 0 ? card.note->text() : QString();
+}
+
+QString ComparePage::commandLine() const {
+  const CompareSlot& reference = m_workspace->slot(m_reference);
+  const Run* run = m_store->run(reference.run);
+  if (!run || reference.isEmpty()) return {};
+  try {
+    RunConfig config = default_config("compare");
+    config.command = "compare";
+    config.run = run->path.toStdString();
+    config.set = reference.set.toStdString();
+    config.weights = reference.weights.toStdString();
+    config.plans = {reference.plan.toStdString()};
+    for (int i = 0; i < Workspace::kSlots; ++i)
+      if (const CompareSlot& slot = m_workspace->slot(i); i != m_reference && !slot.isEmpty() && slot.run == reference.run) config.plans.push_back(slot.plan.toStdString());
+    return QString::fromStdString(command_line(config));
+  } catch (const std::exception&) {
+    return {};
+  }
 }
 
 QStringList ComparePage::pastePlans(const QString& text) {

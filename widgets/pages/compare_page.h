@@ -21,6 +21,7 @@ class QGridLayout;
 class QLabel;
 class QPushButton;
 class QStackedWidget;
+class QToolButton;
 
 namespace flashmorph {
 
@@ -45,6 +46,8 @@ class ComparePage : public QWidget {
   QString refusalText() const;  ///< why slots are not compared; empty: they are
   QString warningText() const;
   QString slotNote(int slot) const;  ///< what stands in place of its map
+  /// `flashmorph compare` of the slots that share the reference's run.
+  Q_INVOKABLE QString commandLine() const;
   /// Lines "28:1,11-14" or "name 28:1,11-14", or "1 11 12"; fills slots, returns what was not understood.
   QStringList pastePlans(const QString& text);
 
@@ -62,7 +65,8 @@ class ComparePage : public QWidget {
     QLabel* badge = nullptr;
     QLabel* name = nullptr;
     QComboBox* plans = nullptr;
-    QPushButton *evaluate = nullptr, *clear = nullptr;
+    QPushButton* evaluate = nullptr;
+    QToolButton* clear = nullptr;
     QStackedWidget* stack = nullptr;
     QLabel* note = nullptr;
     RecallMap* map = nullptr;

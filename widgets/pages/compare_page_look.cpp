@@ -7,8 +7,10 @@
 #include <QHBoxLayout>
 #include <QLabel>
 #include <QPushButton>
+#include <QScrollArea>
 #include <QSplitter>
 #include <QStackedWidget>
+#include <QToolButton>
 #include <QVBoxLayout>
 
 #include "widgets/pages/compare_page.h"
@@ -98,7 +100,16 @@ void ComparePage::build(Selection* selection) {
   layout->addWidget(m_header);
   layout->addWidget(m_refusal);
   layout->addWidget(m_warning);
-  layout->addWidget(split, 1);
+  // Four slots want more height than a small window has.
+  auto* scroll = new QScrollArea;
+  scroll->setObjectName(QStringLiteral("compare scroll"));
+  scroll->setAccessibleName(tr("Slots and table"));
+  scroll->setWidgetResizable(true);
+  scroll->setFrameShape(QFrame::NoFrame);
+  scroll->setHorizontalScrollBarPolicy(Qt::ScrollBarAlwaysOff);
+  scroll->setFocusPolicy(Qt::NoFocus);
+  scroll->setWidget(split);
+  layout->addWidget(scroll, 1);
 
   connect(m_grid, &View::exportRequested, this, [this](View* chosen) { askAndExport(*chosen, this); });
   connect(m_differenceButton, &QPushButton::toggled, this, &ComparePage::setDifference);
@@ -126,10 +137,13 @@ void ComparePage::buildCard(int slot, Selection* selection) {
   card.plans->setObjectName(QStringLiteral("slot %1 plan").arg(letter));
   card.plans->setAccessibleName(tr("Plan in slot %1").arg(letter));
   card.plans->setSizeAdjustPolicy(QComboBox::AdjustToMinimumContentsLengthWithIcon);
-  card.plans->setMinimumContentsLength(14);
+  card.plans->setMinimumContentsLength(7);
   card.evaluate = new QPushButton(tr("Evaluate"));
   card.evaluate->setObjectName(QStringLiteral("slot %1 evaluate").arg(letter));
-  card.clear = new QPushButton(tr("Clear"));
+  card.clear = new QToolButton;
+  card.clear->setText(QStringLiteral("✕"));
+  card.clear->setAutoRaise(true);
+  card.clear->setToolTip(tr("Clear slot %1").arg(letter));
   card.clear->setObjectName(QStringLiteral("slot %1 clear").arg(letter));
   card.clear->setAccessibleName(tr("Clear slot %1").arg(letter));
   card.stack = new QStackedWidget;
@@ -177,7 +191,7 @@ void ComparePage::buildCard(int slot, Selection* selection) {
     m_workspace->setSlot(slot, changed);
   });
   connect(card.evaluate, &QPushButton::clicked, this, [this, slot] { evaluate(slot); });
-  connect(card.clear, &QPushButton::clicked, this, [this, slot] { m_workspace->clearSlot(slot); });
+  connect(card.clear, &QToolButton::clicked, this, [this, slot] { m_workspace->clearSlot(slot); });
 }
 
 }  // namespace flashmorph

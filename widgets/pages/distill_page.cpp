@@ -182,9 +182,11 @@ DistillPage::DistillPage(EngineClient* client, RunStore* store, Workspace* works
   connect(store->jobs(), &JobList::jobChanged, this, soon);
   connect(m_stopAfter, &QPushButton::clicked, this, [this] {
     if (const Run* run = m_store->run(trainingRun()); run && run->live) m_store->jobs()->cancel(run->job, QStringLiteral("after_checkpoint"));
+    refreshLive();  // the buttons say so at once
   });
   connect(m_stopNow, &QPushButton::clicked, this, [this] {
     if (const Run* run = m_store->run(trainingRun()); run && run->live) m_store->jobs()->cancel(run->job);
+    refreshLive();
   });
   connect(m_resume, &QPushButton::clicked, this, [this] { emit resumeRequested(trainingRun()); });
   changed();

@@ -36,7 +36,7 @@ PreflightPanel::PreflightPanel(EngineClient* client, const QString& stage, QWidg
   m_timer.setInterval(500);
   connect(&m_timer, &QTimer::timeout, this, &PreflightPanel::ask);
   connect(client, &EngineClient::connectionChanged, this, [this] { m_timer.start(); });
-  say(tr("Choose a model to check this run."));
+  say(tr("Nothing to check yet."));
 }
 
 void PreflightPanel::say(const QString& words) {

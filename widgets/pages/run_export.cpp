@@ -207,7 +207,6 @@ void drawPlan(const RunRecord& record, const RunExport& request, ExportFormat fo
     std::vector<PlanGridRow> rows;
     for (const SavedPlan& plan : record.plans) rows.push_back({static_cast<int>(rows.size()), QString::fromStdString(plan.name.empty() ? plan.id : plan.name), plan.plan});
     if (rows.empty()) refuse(QObject::tr("the run has no plans"), QObject::tr("export strip for the plan of a budget"));
-    if (rows.size() > 26) rows.resize(26);  // A to Z
     grid.setData(std::move(rows));
     why = exportView(grid, format, request.file, request.scale, size.isEmpty() ? QSize(860, grid.minimumSizeHint().height()) : size);
   } else {

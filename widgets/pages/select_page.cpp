@@ -107,11 +107,54 @@ void SelectPage::fillScores(const Run& run) {
   m_scores->setCurrentIndex(at >= 0 && m_shown == run.uuid ? at : 0);
 }
 
+void SelectPage::fillWeights(const Run& run) {
+  const QString chosen = m_weights->currentData().toString();
+  const QSignalBlocker quiet(m_weights);
+  m_weights->clear();
+  m_weights->addItem(tr("aligned"), run.uuid + QStringLiteral("|aligned"));
+  for (const QString& uuid : m_store->uuids()) {
+    const Run* other = m_store->run(uuid);
+    const bool trained = other && (other->record.kind == "distill" || other->record.kind == "finetune") && other->record.state == "finished";
+    if (trained && other->layers() == run.layers() && teacherId(other->record) == teacherId(run.record)) m_weights->addItem(tr("distilled: %1").arg(other->displayName()), uuid + QStringLiteral("|distilled"));
+  }
+  const int at = m_weights->findData(chosen);
+  m_weights->setCurrentIndex(at >= 0 ? at : 0);
+  m_weights->setEnabled(m_weights->count() > 1);
+}
+
+SelectPage::Weights SelectPage::weights() const {
+  const QString data = m_weights->currentData().toString();
+  return data.isEmpty() ? Weights{m_shown} : Weights{data.section(u'|', 0, 0), data.section(u'|', 1)};
+}
+
+QString SelectPage::commandLine() const {
+  const Weights from = weights();
+  const Run* run = m_store->run(from.run);
+  if (!run || m_solution.plan.layers < 1) return {};
+  try {
+    RunConfig config = default_config("eval");
+    config.command = "eval";
+    config.run = run->path.toStdString();
+    config.plans = {m_solution.plan.to_string()};
+    config.set = evalSet().toStdString();
+    config.weights = from.kind.toStdString();
+    return QString::fromStdString(command_line(config));
+  } catch (const std::exception&) {
+    return {};
+  }
+}
+
+void SelectPage::toCompare(const LayerPlan& plan, const QString& label) {
+  const Weights from = weights();
+  m_workspace->addToCompare({from.run, planKey(plan), evalSet(), from.kind, label});
+  emit compareRequested();
+}
+
 void SelectPage::fillSets(const Run& run) {
   const QString chosen = evalSet();
   const QSignalBlocker quiet(m_sets);
   m_sets->clear();
-  for (const EvalSet& set : m_store->evalSets(run.uuid)) {
+  for (const EvalSet& set : m_store->evalSets(m_weights->count() ? weights().run : run.uuid)) {
     const QString name = QString::fromStdString(set.name);
     m_sets->addItem(tr("%1 (%2 trials)").arg(name).arg(set.trials), name);
   }
@@ -130,6 +173,7 @@ void SelectPage::refresh() {
     return;
   }
   fillScores(*run);
+  fillWeights(*run);
   fillSets(*run);
   m_shown = run->uuid;
   // A live run names its teacher only with its first commit.
@@ -202,8 +246,7 @@ void SelectPage::solve() {
         std::replace(swapped.full.begin(), swapped.full.end(), out, in);
         std::sort(swapped.full.begin(), swapped.full.end());
         connect(chip, &QPushButton::clicked, this, [this, swapped] {
-          m_workspace->addToCompare({m_shown, planKey(swapped), evalSet(), QStringLiteral("aligned"), {}});
-          emit compareRequested();
+          toCompare(swapped);
         });
         m_swaps->addWidget(chip);
         ++shown;
@@ -218,15 +261,16 @@ void SelectPage::showMap() {
   const Run* run = shownRun();
   if (!run) return;
   const QString set = evalSet();
-  const RecallGrid* known = m_store->grid(run->uuid, set, m_solution.plan);
+  const Weights from = weights();
+  const RecallGrid* known = m_store->grid(from.run, set, m_solution.plan, from.kind);
   std::shared_ptr<const RecallGrid> grid;
   if (known) grid = std::make_shared<RecallGrid>(*known);
   else
-    for (const EvalSet& one : m_store->evalSets(run->uuid))
+    for (const EvalSet& one : m_store->evalSets(from.run))
       if (QString::fromStdString(one.name) == set) grid = std::make_shared<RecallGrid>(one.empty_grid());
   m_map->setData(grid);
   m_map->setTrainedLength(trainedLength(run->record));
-  m_map->setTitle(tr("%1, aligned, K %2").arg(set.isEmpty() ? tr("no eval set yet") : set).arg(m_solution.budget));
+  m_map->setTitle(tr("%1, %2, K %3").arg(set.isEmpty() ? tr("no eval set yet") : set, from.kind).arg(m_solution.budget));
   if (known) {
     const bool nll = m_map->quantity() == RecallQuantity::nll;
     m_summary->setText(nll ? tr("mean NLL %1 nat").arg(format::number(known->mean_nll_nats(), 3)) : tr("mean %1").arg(format::number(known->mean_score(), 3)));
@@ -236,16 +280,17 @@ void SelectPage::showMap() {
     m_summary->setToolTip({});
   }
   showNear();
-  m_evaluation->show({run->uuid, planKey(m_solution.plan), set, QStringLiteral("aligned"), known && known->complete()});
+  m_evaluation->show({from.run, planKey(m_solution.plan), set, from.kind, known && known->complete()});
   showEvaluation();
 }
 
 void SelectPage::showNear() {
   const Run* run = shownRun();
   const QString set = evalSet();
+  const Weights from = weights();
   const bool nll = m_map->quantity() == RecallQuantity::nll;
   const auto valueOf = [&](const LayerPlan& plan) {
-    const RecallGrid* grid = m_store->grid(run->uuid, set, plan);
+    const RecallGrid* grid = m_store->grid(from.run, set, plan, from.kind);
     return grid ? (nll ? grid->mean_nll_nats() : grid->mean_score()) : RecallCell::kMissing;
   };
   struct Near {
@@ -254,9 +299,9 @@ void SelectPage::showNear() {
   };
   std::vector<Near> near;
   double worstNll = 0;
-  for (const LayerPlan& plan : m_store->evaluatedPlans(run->uuid, set)) {
+  for (const LayerPlan& plan : m_store->evaluatedPlans(from.run, set, from.kind)) {
     if (plan.layers != m_solution.plan.layers) continue;
-    if (const RecallGrid* grid = m_store->grid(run->uuid, set, plan))
+    if (const RecallGrid* grid = m_store->grid(from.run, set, plan, from.kind))
       for (const RecallCell& cell : grid->cells)
         if (std::isfinite(cell.nll_nats)) worstNll = std::max(worstNll, cell.nll_nats);
     const int distance = planDistance(plan, m_solution.plan);
@@ -273,10 +318,7 @@ void SelectPage::showNear() {
     chip->setProperty("near", true);
     chip->setAccessibleName(tr("Evaluated plan %1: %2, mean %3; add to Compare").arg(planKey(one.plan), how, format::number(valueOf(one.plan), 2)));
     chip->setToolTip(tr("%1, evaluated. Click: add to Compare").arg(planKey(one.plan)));
-    connect(chip, &QPushButton::clicked, this, [this, plan = one.plan] {
-      m_workspace->addToCompare({m_shown, planKey(plan), evalSet(), QStringLiteral("aligned"), {}});
-      emit compareRequested();
-    });
+    connect(chip, &QPushButton::clicked, this, [this, plan = one.plan] { toCompare(plan); });
     m_near->addWidget(chip);
   }
   if (near.empty()) {
@@ -310,8 +352,7 @@ void SelectPage::evaluateNow() { m_evaluation->evaluateNow(); }
 
 void SelectPage::addToCompare() {
   if (m_shown.isEmpty()) return;
-  m_workspace->addToCompare({m_shown, planKey(m_solution.plan), evalSet(), QStringLiteral("aligned"), tr("K %1").arg(m_solution.budget)});
-  emit compareRequested();
+  toCompare(m_solution.plan, tr("K %1").arg(m_solution.budget));
 }
 
 void SelectPage::lockSelected(QChar key) {

@@ -41,6 +41,14 @@ class SelectPage : public QWidget {
   const BudgetSolution& solution() const { return m_solution; }
   QString evalSet() const;
   void setEvalSet(const QString& name);
+  /// Whose weights are evaluated: this run's aligned branches or a distilled hybrid of the same teacher.
+  struct Weights {
+    QString run;  ///< uuid of the run that keeps the evaluations
+    QString kind = QStringLiteral("aligned");
+  };
+  Weights weights() const;
+  /// `flashmorph eval` of the plan on the screen.
+  Q_INVOKABLE QString commandLine() const;
   BudgetSlider* slider() const { return m_slider; }
   GateBars* bars() const { return m_bars; }
   PlanStrip* strip() const { return m_strip; }
@@ -71,8 +79,10 @@ class SelectPage : public QWidget {
   void showNear();    ///< chips, brackets, rank
   void showEvaluation();
   void fillScores(const Run& run);
+  void fillWeights(const Run& run);
   void fillSets(const Run& run);
   void arrived(const QString& run);
+  void toCompare(const LayerPlan& plan, const QString& label = {});
   const Run* shownRun() const;
   const Run* scoreRun() const;
 
@@ -82,7 +92,7 @@ class SelectPage : public QWidget {
   QStackedWidget* m_stack;
   BudgetSlider* m_slider;
   QSpinBox* m_spin;
-  QComboBox *m_scores, *m_sets, *m_quantity;
+  QComboBox *m_scores, *m_sets, *m_weights, *m_quantity;
   QCheckBox* m_idle;
   GateBars* m_bars;
   PlanStrip* m_strip;

@@ -34,6 +34,11 @@ void SelectPage::build(Selection* selection) {
   m_sets->setObjectName(QStringLiteral("eval set"));
   m_sets->setAccessibleName(tr("Eval set"));
   m_sets->setSizeAdjustPolicy(QComboBox::AdjustToContents);
+  m_weights = new QComboBox;
+  m_weights->setObjectName(QStringLiteral("eval weights"));
+  m_weights->setAccessibleName(tr("Weights that are evaluated"));
+  m_weights->setToolTip(tr("The branches as aligned, or a hybrid distilled from the same teacher"));
+  m_weights->setSizeAdjustPolicy(QComboBox::AdjustToContents);
   m_quantity = new QComboBox;
   m_quantity->setObjectName(QStringLiteral("recall quantity"));
   m_quantity->setAccessibleName(tr("What the map shows"));
@@ -116,6 +121,10 @@ void SelectPage::build(Selection* selection) {
   setLabel->setBuddy(m_sets);
   mapBar->addWidget(setLabel);
   mapBar->addWidget(m_sets);
+  auto* weightsLabel = new QLabel(tr("&Weights"));
+  weightsLabel->setBuddy(m_weights);
+  mapBar->addWidget(weightsLabel);
+  mapBar->addWidget(m_weights);
   auto* quantityLabel = new QLabel(tr("Sh&ow"));
   quantityLabel->setBuddy(m_quantity);
   mapBar->addWidget(quantityLabel);
@@ -173,6 +182,10 @@ void SelectPage::build(Selection* selection) {
   });
   connect(m_scores, &QComboBox::currentIndexChanged, this, &SelectPage::refresh);
   connect(m_sets, &QComboBox::currentIndexChanged, this, &SelectPage::showMap);
+  connect(m_weights, &QComboBox::currentIndexChanged, this, [this] {
+    if (const Run* run = shownRun()) fillSets(*run);
+    showMap();
+  });
   connect(m_quantity, &QComboBox::currentIndexChanged, this, [this](int index) {
     m_map->setQuantity(index == 1 ? RecallQuantity::nll : RecallQuantity::score);
     showMap();

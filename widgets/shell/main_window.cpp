@@ -35,12 +35,14 @@
 #include "widgets/pages/select_page.h"
 #include "widgets/pages/setup_page.h"
 #include "widgets/pages/start_page.h"
+#include "widgets/pages/view_export.h"
 #include "widgets/shell/command_palette.h"
 #include "widgets/shell/resources_folder.h"
 #include "widgets/shell/theme.h"
 #include "widgets/state/run_store.h"
 #include "widgets/state/selection.h"
 #include "widgets/state/workspace.h"
+#include "widgets/views/view.h"
 
 namespace flashmorph {
 
@@ -259,6 +261,8 @@ void MainWindow::makeMenus() {
     const QString path = QFileDialog::getOpenFileName(this, tr("Replay"), resourcesFolder(), tr("Recordings (*.jsonl)"));
     if (!path.isEmpty()) openReplay(path);
   });
+  file->addSeparator();
+  addCommand(file, tr("&Export view…"), QKeySequence(Qt::CTRL | Qt::Key_E), [this] { exportView(); });
   file->addSeparator();
   addCommand(file, tr("&Quit"), QKeySequence::Quit, [this] { close(); });
 
@@ -560,6 +564,17 @@ void MainWindow::resumeRun(const QString& uuid) {
   }, extra);
 }
 
+// The view with the focus, else the first of the page that shows anything.
+void MainWindow::exportView() {
+  auto* chosen = qobject_cast<View*>(QApplication::focusWidget());
+  QWidget* page = m_stack->currentWidget();
+  if (!chosen && page)
+    for (View* view : page->findChildren<View*>())
+      if (!chosen && view->isVisible() && !view->table().rows.empty()) chosen = view;
+  if (!chosen) return statusBar()->showMessage(tr("This page shows no view to export"), 6000);
+  askAndExport(*chosen, this);
+}
+
 void MainWindow::showKeys() {
   QMessageBox box(QMessageBox::NoIcon, tr("Keys"),
                   tr("<table cellpadding=3>"
@@ -567,7 +582,7 @@ void MainWindow::showKeys() {
                      "<tr><td>Left, Right, Home, End</td><td>budget K</td></tr><tr><td>F L U</td><td>lock selected layers full, linear, free</td></tr>"
                      "<tr><td>E</td><td>evaluate</td></tr><tr><td>C, W, D, B</td><td>to compare, swap, difference, baseline</td></tr>"
                      "<tr><td>Space</td><td>follow or freeze</td></tr><tr><td>Ctrl+C, Ctrl+Shift+C</td><td>copy value or table, copy as command line</td></tr>"
-                     "<tr><td>Ctrl+E</td><td>export the view</td></tr><tr><td>Ctrl+Return, Ctrl+.</td><td>launch, cancel</td></tr>"
+                     "<tr><td>Ctrl+E</td><td>export the view with the focus</td></tr><tr><td>+ - 0</td><td>zoom the recall maps</td></tr><tr><td>Ctrl+Return, Ctrl+.</td><td>launch, cancel</td></tr>"
                      "<tr><td>Ctrl+Z, Ctrl+Shift+Z</td><td>undo, redo</td></tr></table>"
                      "<p>Single letters act with the focus in a chart, grid or list.</p>"),
                   QMessageBox::Close, this);

@@ -73,6 +73,7 @@ class MainWindow : public QMainWindow {
   void engineFailed(const Failure& failure);
   void engineChanged(EngineState state);
   void resumeRun(const QString& uuid);
+  void exportView();
   void chooseEngine();
   void about();
   void showKeys();

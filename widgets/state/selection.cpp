@@ -34,6 +34,12 @@ void Selection::selectCell(CellRef cell) {
   emit cellChanged(cell);
 }
 
+void Selection::setZoom(CellZoom zoom) {
+  if (zoom == m_zoom) return;
+  m_zoom = zoom;
+  emit zoomChanged();
+}
+
 void Selection::hoverCell(CellRef cell) {
   if (cell == m_hoveredCell) return;
   m_hoveredCell = cell;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// A grid over context length (x) and depth (y, 0 on top): axes, picking, keys. What a cell shows is
+// A grid over context length (x) and depth (y, 0 on top): axes, picking, keys, zoom (+, -, 0, Ctrl+wheel)
+// shared by all maps. What a cell shows is
 // up to recall_map and difference_map.
 #pragma once
 
@@ -45,10 +46,20 @@ class CellView : public View {
   void mouseMoveEvent(QMouseEvent* event) override;
   void mousePressEvent(QMouseEvent* event) override;
   void leaveEvent(QEvent* event) override;
+  void wheelEvent(QWheelEvent* event) override;
   void keyPressEvent(QKeyEvent* event) override;
+  void fillMenu(QMenu& menu) override;
   bool event(QEvent* event) override;
 
  private:
+  /// The shown part of the grid: first cell and number of cells of both axes.
+  struct Part {
+    int length = 0, lengths = 0, depth = 0, depths = 0;
+    bool isAll = true;
+    bool holds(CellRef cell) const { return cell.length >= length && cell.length < length + lengths && cell.depth >= depth && cell.depth < depth + depths; }
+  };
+  Part part() const;
+  void zoom(double factor, CellRef around);
   QRectF plotRect(const QRectF& area) const;
   QString m_title, m_second;
   int64_t m_trainedLength = 0;

@@ -71,6 +71,8 @@ QString RecallMap::tipOf(CellRef at) const {
 }
 
 void RecallMap::fillMenu(QMenu& menu) {
+  CellView::fillMenu(menu);
+  menu.addSeparator();
   for (const ColorScale scale : {ColorScale::cividis, ColorScale::viridis, ColorScale::redYellowGreen}) {
     QAction* action = menu.addAction(scaleName(scale), this, [this, scale] { setScale(scale); });
     action->setCheckable(true);

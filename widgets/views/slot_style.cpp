@@ -7,7 +7,12 @@
 
 namespace flashmorph {
 
-QString slotLetter(int slot) { return QString(QChar(static_cast<char16_t>(u'A' + std::clamp(slot, 0, 25)))); }
+// A to Z, then AA, AB, ... as columns of a spreadsheet.
+QString slotLetter(int slot) {
+  slot = std::max(0, slot);
+  const QString last(QChar(static_cast<char16_t>(u'A' + slot % 26)));
+  return slot < 26 ? last : slotLetter(slot / 26 - 1) + last;
+}
 
 QColor slotColor(int slot) {
   static constexpr std::array<QRgb, 4> kColors = {0xff0072b2, 0xffd55e00, 0xff009e73, 0xffcc79a7};

@@ -48,6 +48,7 @@ void View::setSelection(Selection* selection) {
   connect(selection, &Selection::hoveredLayerChanged, this, [this] { selectionChanged(); });
   connect(selection, &Selection::cellChanged, this, [this] { selectionChanged(); });
   connect(selection, &Selection::hoveredCellChanged, this, [this] { selectionChanged(); });
+  connect(selection, &Selection::zoomChanged, this, [this] { selectionChanged(); });
 }
 
 void View::setEmptyText(const QString& text) {

@@ -377,7 +377,7 @@ void DistillPage::refreshLive() {
   m_stopNow->setEnabled(running && !stopping);
   m_stopNow->setText(stopping ? tr("stopping") : tr("Stop now"));
   m_stopNow->setToolTip(running ? tr("Within 2 s; steps since the last checkpoint are lost") : tr("Nothing is training"));
-  m_stopAfter->setToolTip(running ? tr("Goes on to the next checkpoint, loses nothing") : tr("Nothing is training"));
+  m_stopAfter->setToolTip(running ? tr("Finishes the step, writes a checkpoint, loses nothing") : tr("Nothing is training"));
 }
 
 }  // namespace flashmorph

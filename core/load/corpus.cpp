@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <functional>
 #include <limits>
 #include <list>
 #include <mutex>
@@ -24,6 +25,7 @@ namespace {
 constexpr int64_t kMaxTake = int64_t{1} << 28, kCachedTokens = int64_t{1} << 25,
                   kCountedBytes = int64_t{16} << 20;
 constexpr int kSentences = 40;
+constexpr size_t kHeldOutOneIn = 20;
 
 void check_take(int64_t tokens) {
   if (tokens < 0 || tokens > kMaxTake)
@@ -42,8 +44,6 @@ struct Corpus::State {
   Tokenizer tokenizer;
   CorpusIndex index;
   TokenIds end;
-  std::vector<int64_t> before;  // bytes of all blocks before each, and of all
-
   using Tokens = std::shared_ptr<const TokenIds>;
   mutable std::mutex mutex;
   mutable std::list<std::pair<size_t, Tokens>> recent;  // latest first
@@ -77,19 +77,45 @@ struct Corpus::State {
   }
 };
 
+// Some of the blocks, in order.
+struct Corpus::Part {
+  std::vector<size_t> blocks;
+  std::vector<int64_t> before;  // bytes of all of them before each, and of all
+
+  Part(const CorpusIndex& index, const std::function<bool(size_t)>& holds) : before{0} {
+    for (size_t i = 0; i < index.blocks.size(); ++i) {
+      if (!holds(i)) continue;
+      blocks.push_back(i);
+      before.push_back(before.back() + index.blocks[i].bytes);
+    }
+  }
+};
+
 Corpus::Corpus(const std::filesystem::path& path, const Tokenizer& tokenizer)
     : state_(new State{tokenizer,
                        index_corpus(list_corpus_files(path)),
                        document_end(tokenizer),
-                       {0},
                        {},
                        {},
                        0,
                        -1}) {
-  for (const auto& block : state_->index.blocks)
-    state_->before.push_back(state_->before.back() + block.bytes);
   if (state_->index.blocks.empty()) refuse_file(path.string(), "", "holds no text");
+  part_ = std::make_shared<const Part>(state_->index, [](size_t) { return true; });
 }
+
+Corpus::Corpus(std::shared_ptr<State> state, std::shared_ptr<const Part> part)
+    : state_(std::move(state)), part_(std::move(part)) {}
+
+std::unique_ptr<TextSource> Corpus::part(bool held_out) const {
+  if (state_->index.blocks.size() < kHeldOutOneIn) return nullptr;
+  auto part = std::make_shared<const Part>(state_->index, [&](size_t block) {
+    return (block % kHeldOutOneIn == kHeldOutOneIn - 1) == held_out;
+  });
+  return std::unique_ptr<TextSource>(new Corpus(state_, std::move(part)));
+}
+
+std::unique_ptr<TextSource> Corpus::training_part() const { return part(false); }
+std::unique_ptr<TextSource> Corpus::held_out_part() const { return part(true); }
 
 Corpus::~Corpus() = default;
 
@@ -98,26 +124,25 @@ TokenIds Corpus::take(uint64_t seed, uint64_t index, int64_t tokens) const {
   Random random = Random(seed).fork("corpus", index);
   // A byte of the corpus, then a token of its block: long blocks are met more often, as they hold
   // more.
-  const auto at =
-      static_cast<int64_t>(random.uniform(static_cast<uint64_t>(state_->before.back())));
-  auto number =
-      static_cast<size_t>(std::upper_bound(state_->before.begin(), state_->before.end(), at) -
-                          state_->before.begin() - 1);
+  const std::vector<int64_t>& before = part_->before;
+  const auto at = static_cast<int64_t>(random.uniform(static_cast<uint64_t>(before.back())));
+  auto number = static_cast<size_t>(std::upper_bound(before.begin(), before.end(), at) -
+                                    before.begin() - 1);
   TokenIds out;
   out.reserve(static_cast<size_t>(tokens));
-  auto block = state_->block(number);
+  auto block = state_->block(part_->blocks[number]);
   size_t start = block->empty() ? 0 : random.uniform(block->size());
   for (size_t empty = 0; static_cast<int64_t>(out.size()) < tokens;) {
     const size_t count = std::min(block->size() - start, static_cast<size_t>(tokens) - out.size());
     out.insert(out.end(), block->begin() + static_cast<std::ptrdiff_t>(start),
                block->begin() + static_cast<std::ptrdiff_t>(start + count));
     empty = count ? 0 : empty + 1;
-    if (empty > state_->index.blocks.size())
+    if (empty > part_->blocks.size())
       throw Error("load", ErrorCode::unsupported_model,
                   "text: the tokenizer gives no token for any of it");
     if (static_cast<int64_t>(out.size()) == tokens) break;
-    number = (number + 1) % state_->index.blocks.size();
-    block = state_->block(number);
+    number = (number + 1) % part_->blocks.size();
+    block = state_->block(part_->blocks[number]);
     start = 0;
   }
   return out;
@@ -140,7 +165,7 @@ int64_t Corpus::size() const {
   }
   if (counted < blocks)
     tokens = static_cast<int64_t>(static_cast<double>(tokens) *
-                                  static_cast<double>(state_->before.back()) /
+                                  static_cast<double>(state_->index.bytes) /
                                   static_cast<double>(bytes));
   const std::lock_guard lock(state_->mutex);
   return state_->size = tokens;

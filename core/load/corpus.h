@@ -28,6 +28,11 @@ class TextSource {
 
   /// Names the data in run files and exports: 64 hexadecimal digits.
   virtual std::string data_sha256() const = 0;
+
+  /// The text that training takes, and the text it never takes, for figures of unseen text. None
+  /// where the text cannot be divided: then another seed draws other places of the same text.
+  virtual std::unique_ptr<TextSource> training_part() const { return nullptr; }
+  virtual std::unique_ptr<TextSource> held_out_part() const { return nullptr; }
 };
 
 /// Files .txt, .md and .jsonl (field "text" of each line), or folders of them (recursive, sorted by
@@ -50,13 +55,22 @@ class Corpus : public TextSource {
   bool size_is_exact() const override;
   /// SHA-256 of the files' bytes, one after the other (of one file: what sha256sum prints).
   std::string data_sha256() const override;
+  /// From 20 blocks on: every twentieth block is held out, wherever it lies. They tokenize and keep
+  /// blocks together with the whole; size() and data_sha256() are those of the whole.
+  std::unique_ptr<TextSource> training_part() const override;
+  std::unique_ptr<TextSource> held_out_part() const override;
 
   int64_t bytes() const;  ///< of all files
   int64_t files() const;
 
  private:
   struct State;
-  std::unique_ptr<State> state_;
+  struct Part;
+  Corpus(std::shared_ptr<State> state, std::shared_ptr<const Part> part);
+  std::unique_ptr<TextSource> part(bool held_out) const;
+
+  std::shared_ptr<State> state_;
+  std::shared_ptr<const Part> part_;  // of the text: what take() draws from
 };
 
 /// Generated stories (core/load/story.h), endless, separated by a blank line.

@@ -64,6 +64,7 @@ void AlignOptions::check() const {
 struct Aligner::State {
   MorphModel& model;
   const TextSource& text;
+  std::shared_ptr<const TextSource> training, unseen;  // parts of it; none: it cannot be divided
   AlignOptions options;
   std::vector<at::Tensor> parameters;  // of all layers, layer after layer
   std::vector<size_t> first;           // [L + 1] index of each layer's first
@@ -76,14 +77,16 @@ struct Aligner::State {
   int layers() const { return model.layers(); }
   int64_t micro() const { return options.micro_batch > 0 ? options.micro_batch : options.batch; }
 
-  at::Tensor sequences(uint64_t seed, int64_t at_step, int64_t begin, int64_t end) const;
+  const TextSource& taken() const { return training ? *training : text; }
+  at::Tensor sequences(const TextSource& from, uint64_t seed, int64_t at_step, int64_t begin,
+                       int64_t end) const;
   // Teacher stream of some sequences without gradient; visit(l, u, full): normed layer input and
   // softmax mixer output.
   void walk(const at::Tensor& ids, const StopFlag& stop,
             const std::function<void(int, const at::Tensor&, const at::Tensor&, const RopeTable&)>&
                 visit) const;
   // walk over ceil(tokens / length) sequences of their own seed, some at a time.
-  void survey(uint64_t seed, int64_t tokens, const StopFlag& stop,
+  void survey(const TextSource& from, uint64_t seed, int64_t tokens, const StopFlag& stop,
               const std::function<void(int, const at::Tensor&, const at::Tensor&)>& visit) const;
   void fit(const StopFlag& stop);
   std::vector<double> held_out(const StopFlag& stop) const;
@@ -91,9 +94,9 @@ struct Aligner::State {
   AlignCheckpoint checkpoint() const;
 };
 
-at::Tensor Aligner::State::sequences(uint64_t seed, int64_t at_step, int64_t begin,
-                                     int64_t end) const {
-  return text_rows(text, seed, at_step * options.batch + begin, end - begin, options.length)
+at::Tensor Aligner::State::sequences(const TextSource& from, uint64_t seed, int64_t at_step,
+                                     int64_t begin, int64_t end) const {
+  return text_rows(from, seed, at_step * options.batch + begin, end - begin, options.length)
       .to(model.teacher().device());
 }
 
@@ -118,12 +121,12 @@ void Aligner::State::walk(const at::Tensor& ids, const StopFlag& stop,
 }
 
 void Aligner::State::survey(
-    uint64_t seed, int64_t tokens, const StopFlag& stop,
+    const TextSource& from, uint64_t seed, int64_t tokens, const StopFlag& stop,
     const std::function<void(int, const at::Tensor&, const at::Tensor&)>& visit) const {
   const at::NoGradGuard no_grad;
   const int64_t count = (tokens + options.length - 1) / options.length;
   for (int64_t begin = 0; begin < count; begin += micro())
-    walk(sequences(seed, 0, begin, std::min(begin + micro(), count)), stop,
+    walk(sequences(from, seed, 0, begin, std::min(begin + micro(), count)), stop,
          [&](int l, const at::Tensor& u, const at::Tensor& full, const RopeTable& rope) {
            visit(l, model.branch(l).forward(u, rope).to(at::kFloat), full.to(at::kFloat));
          });
@@ -132,7 +135,7 @@ void Aligner::State::survey(
 void Aligner::State::fit(const StopFlag& stop) {
   const auto L = static_cast<size_t>(layers());
   std::vector<at::Tensor> both(L), own(L);
-  survey(options.seed ^ kFitSeed, options.fit_tokens, stop,
+  survey(taken(), options.seed ^ kFitSeed, options.fit_tokens, stop,
          [&](int l, const at::Tensor& y, const at::Tensor& full) {
            const auto i = static_cast<size_t>(l);
            const at::Tensor b = (y * full).sum(), o = y.square().sum();
@@ -152,7 +155,7 @@ std::vector<double> Aligner::State::held_out(const StopFlag& stop) const {
   const auto L = static_cast<size_t>(layers());
   if (options.held_out_tokens == 0) return {};
   std::vector<at::Tensor> error(L), size(L);
-  survey(options.seed ^ kHeldOutSeed, options.held_out_tokens, stop,
+  survey(unseen ? *unseen : text, options.seed ^ kHeldOutSeed, options.held_out_tokens, stop,
          [&](int l, const at::Tensor& y, const at::Tensor& full) {
            const auto i = static_cast<size_t>(l);
            const at::Tensor e = (y - full).square().sum(), s = full.square().sum();
@@ -169,7 +172,7 @@ AlignStep Aligner::State::train_one(const StopFlag& stop) {
   for (int64_t at = 0; at < options.batch; at += micro()) {
     const int64_t end = std::min(at + micro(), options.batch);
     const double share = static_cast<double>(end - at) / static_cast<double>(options.batch);
-    walk(sequences(options.seed, step, at, end), stop,
+    walk(sequences(taken(), options.seed, step, at, end), stop,
          [&](int l, const at::Tensor& u, const at::Tensor& full, const RopeTable& rope) {
            const auto i = static_cast<size_t>(l);
            const at::Tensor loss =
@@ -235,7 +238,7 @@ Aligner::Aligner(MorphModel& model, const TextSource& text, AlignOptions options
   AdamW optimizer(parameters,
                   AdamWOptions{options.beta1, options.beta2, 1e-8, options.weight_decay});
   state_ = std::make_unique<State>(State{
-      model, text, options, std::move(parameters), std::move(first), std::move(optimizer), {}});
+      model, text, text.training_part(), text.held_out_part(), options, std::move(parameters), std::move(first), std::move(optimizer), {}});
 }
 
 Aligner::~Aligner() {

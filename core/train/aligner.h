@@ -68,7 +68,8 @@ class Aligner {
   /// Runs until done or stopped; on_step after every step. May be called again after a stop to go
   /// on.
   AlignResult run(const std::function<void(const AlignStep&)>& on_step, const StopFlag& stop);
-  /// Held-out relative error per layer now, on held_out_tokens drawn from places of their own.
+  /// Held-out relative error per layer now, on held_out_tokens of text that training never takes (or,
+  /// where the text cannot be divided, from places of their own).
   /// Throws Error(stopped) when the flag is set.
   std::vector<double> held_out_error(const StopFlag& stop = {}) const;
   /// Branches, moments and step as safetensors (atomic), and back. Resuming reproduces the losses

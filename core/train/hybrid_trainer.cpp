@@ -110,6 +110,7 @@ HeldOut score_text(const HybridModel& hybrid, const at::Tensor& ids, int64_t row
 struct HybridTrainer::State {
   HybridModel& hybrid;
   const TextSource& text;
+  std::shared_ptr<const TextSource> training, unseen;  // parts of it; none: it cannot be divided
   TrainOptions options;
   std::string teacher_id;
   LayerPass pass;
@@ -125,6 +126,7 @@ struct HybridTrainer::State {
   State(HybridModel& hybrid_in, const TextSource& text_in, TrainOptions options_in,
         std::string teacher_id_in);
   int64_t micro() const { return options.micro_batch > 0 ? options.micro_batch : options.batch; }
+  const TextSource& taken() const { return training ? *training : text; }
   at::Tensor batch(int64_t first, int64_t count);
   HeadLoss loss(const at::Tensor& ids, const at::Tensor& reference, const at::Tensor& states,
                 const at::Tensor& d_head, const StopCheck& check_stop) const;
@@ -146,6 +148,8 @@ HybridTrainer::State::State(HybridModel& hybrid_in, const TextSource& text_in,
                             TrainOptions options_in, std::string teacher_id_in)
     : hybrid(hybrid_in),
       text(text_in),
+      training(text_in.training_part()),
+      unseen(text_in.held_out_part()),
       options(options_in),
       teacher_id(std::move(teacher_id_in)),
       pass(hybrid_in),
@@ -166,13 +170,13 @@ HybridTrainer::State::State(HybridModel& hybrid_in, const TextSource& text_in,
 at::Tensor HybridTrainer::State::batch(int64_t first, int64_t count) {
   const TokenIds ids = next.valid() && next_first == first
                            ? next.get()
-                           : sequences(text, options.seed, first, count, options.length);
+                           : sequences(taken(), options.seed, first, count, options.length);
   if (next.valid()) next.wait();
   const int64_t at = first % options.batch + count;  // within the step
   const int64_t follows = at < options.batch ? std::min(micro(), options.batch - at) : micro();
   next_first = first + count;
   next = std::async(std::launch::async, [this, begin = next_first, follows] {
-    return sequences(text, options.seed, begin, follows, options.length);
+    return sequences(taken(), options.seed, begin, follows, options.length);
   });
   return rows_of(ids, options.length).to(hybrid.teacher().device());
 }
@@ -251,7 +255,8 @@ TrainStep HybridTrainer::State::train_one(const StopCheck& check_stop) {
 HeldOut HybridTrainer::State::held_out(const StopCheck& check_stop) const {
   const int64_t count = (options.held_out_tokens + options.length - 1) / options.length;
   const at::Tensor ids = rows_of(
-      sequences(text, options.seed ^ kHeldOutSeed, 0, count, options.length), options.length);
+      sequences(unseen ? *unseen : text, options.seed ^ kHeldOutSeed, 0, count, options.length),
+      options.length);
   const HeldOut found = score_text(hybrid, ids, micro(), check_stop);
   hybrid.refresh();  // lets low-precision copies of the branches go
   return found;

@@ -87,7 +87,8 @@ class HybridTrainer {
                   const StopCheck& check_stop = {});
   /// One step beyond what options say is never taken: trains step() + 1. For those who time steps.
   TrainStep train_one(const StopCheck& check_stop = {});
-  /// KL and NLL now, on held_out_tokens drawn from places of their own.
+  /// KL and NLL now, on held_out_tokens of text that training never takes (or, where the text
+  /// cannot be divided, from places of their own).
   HeldOut held_out(const StopCheck& check_stop = {}) const;
 
   /// Masters, moments, step as safetensors (atomic), and back. Resuming reproduces the losses bit

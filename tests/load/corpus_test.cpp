@@ -11,7 +11,10 @@
 #include <algorithm>
 #include <fstream>
 #include <functional>
+#include <iterator>
 #include <limits>
+#include <set>
+#include <sstream>
 #include <thread>
 
 #include <nlohmann/json.hpp>
@@ -73,6 +76,37 @@ class CorpusTest : public testing::Test {
   }
   fs::path folder_;
 };
+
+TEST_F(CorpusTest, HeldOutTextIsNeverTakenByTraining) {
+  std::string text;  // every line is told from every other
+  for (int i = 0; text.size() < 40 * 65536; ++i) text += "line " + std::to_string(i) + "\n";
+  const Corpus corpus(write("long.txt", text), demo());
+  const auto training = corpus.training_part(), held_out = corpus.held_out_part();
+  ASSERT_TRUE(training && held_out);
+  const auto lines = [&](const TextSource& from) {
+    std::set<std::string> found;
+    for (uint64_t i = 0; i < 300; ++i) {
+      std::istringstream words(demo().decode(from.take(3, i, 400)));
+      std::string line;
+      std::getline(words, line);  // cut at its beginning
+      while (std::getline(words, line))
+        if (!words.eof()) found.insert(line);
+    }
+    return found;
+  };
+  const auto a = lines(*training), b = lines(*held_out);
+  EXPECT_GT(a.size(), 3000u);
+  EXPECT_GT(b.size(), 1000u);
+  std::vector<std::string> both;
+  std::set_intersection(a.begin(), a.end(), b.begin(), b.end(), std::back_inserter(both));
+  // A line that lies across the end of a block has a half in each part.
+  for (const std::string& line : both) EXPECT_LT(line.size(), 5u) << line;
+  EXPECT_EQ(training->data_sha256(), corpus.data_sha256());
+
+  const Corpus small(write("small.txt", "A few words."), demo());
+  EXPECT_FALSE(small.training_part());
+  EXPECT_FALSE(small.held_out_part());
+}
 
 TEST_F(CorpusTest, OneFileGivesItsTokensAndAnEnd) {
   const std::string text = "Clara walked to the old market.\nTom left.\n<|im_start|> is text here.";

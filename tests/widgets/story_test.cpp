@@ -407,9 +407,10 @@ class StoryTest : public QObject {
     QVERIFY2(QFileInfo::exists(m_store->run(hybrid)->path + QStringLiteral("/checkpoints/train.safetensors")), "stopped without a checkpoint");
     const auto stopped = lastStep();
     QVERIFY(stopped < 120);
-    // Resumed beside the job; fewer steps are not asked again: it goes on to the end of its own plan.
-    WAIT_FOR(windowButton(QStringLiteral("^resume_")), 10, "Resume beside the stopped job", jobs());
-    hands::click(windowButton(QStringLiteral("^resume_")));
+    // Resumed on the page itself; fewer steps are not asked again: it goes on to the end of its own plan.
+    auto* resume = on<QPushButton>("distill", "distillResume");
+    WAIT_FOR(resume->isVisible() && resume->isEnabled(), 10, "Resume beside the stopped training", jobs());
+    hands::click(resume);
     WAIT_FOR(m_store->run(hybrid)->live, 60, "the resumed distilling", jobs());
     WAIT_FOR(m_store->run(hybrid)->record.steps.step.back() > stopped, 60, "steps beyond the checkpoint", jobs());
     WAIT_FOR(!m_store->run(hybrid)->live && m_store->run(hybrid)->record.state == "finished", 120, "the end of distilling", jobs());

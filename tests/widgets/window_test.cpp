@@ -307,7 +307,7 @@ class WindowTest : public QObject {
     auto* setup = static_cast<SetupPage*>(b.window.page(QStringLiteral("setup")));
     setup->loadDemo(QStringLiteral(RESOURCES_DIR));
     QTRY_VERIFY_WITH_TIMEOUT(setup->findChild<QPushButton*>(QStringLiteral("launch"))->isEnabled(), 5000);
-    QCOMPARE(setup->config().steps, 600);
+    QCOMPARE(setup->config().steps, 400);
     QVERIFY(setup->commandLine().contains(QStringLiteral("--length-max 384")));
   }
 

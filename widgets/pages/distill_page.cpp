@@ -326,11 +326,13 @@ QString DistillPage::trainingRun() const {
   const auto trains = [](const Run* run) { return run && (run->record.kind == "distill" || run->record.kind == "finetune"); };
   for (const QString& uuid : m_store->uuids())
     if (const Run* run = m_store->run(uuid); trains(run) && run->live) return uuid;
-  return trains(m_store->run(m_workspace->currentRun())) ? m_workspace->currentRun() : QString();
+  if (trains(m_store->run(m_workspace->currentRun()))) return m_workspace->currentRun();
+  return m_lastTraining;  // stopped or finished: it stays in view beside the run whose plan it has
 }
 
 void DistillPage::refreshLive() {
   const Run* run = m_store->run(trainingRun());
+  if (run && run->live) m_lastTraining = run->uuid;
   const Job* job = run ? m_store->jobs()->find(run->job) : nullptr;
   CurveChartData data;
   data.title = tr("Loss");

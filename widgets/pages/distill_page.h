@@ -54,6 +54,7 @@ class DistillPage : public QWidget {
   PlanChoice* m_plan;
   QStackedWidget* m_forms;
   QHash<QString, StageForm*> m_stages;
+  QString m_lastTraining;  // the last one that was live here
   QLabel *m_why, *m_command, *m_state, *m_probes;
   QPushButton *m_start, *m_stopAfter, *m_stopNow, *m_resume;
   CurveChart* m_loss;

@@ -2,7 +2,6 @@
 #include "core/export/safetensors_folder.h"
 
 #include <algorithm>
-#include <array>
 #include <span>
 
 #include <fmt/format.h>
@@ -62,14 +61,9 @@ void write_shard(const std::filesystem::path& path, std::vector<const TargetTens
                          {"shape", one->value.shape()},
                          {"data_offsets", {begin, end}}};
   }
-  std::string text = header.dump();
-  text.append((8 - text.size() % 8) % 8, ' ');
-  std::array<std::byte, 8> length;
-  for (size_t i = 0; i < length.size(); ++i)
-    length[i] = static_cast<std::byte>(text.size() >> (8 * i));
   AtomicFile file(path);
-  file.write(length);
-  file.write(std::as_bytes(std::span(text)));
+  const std::string head = safetensors_head(header.dump());
+  file.write(std::as_bytes(std::span(head)));
   for (const TargetTensor* one : list) {
     between(bytes_of(*one, dtype));
     const at::Tensor here = rounded(*one, dtype);

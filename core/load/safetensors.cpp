@@ -142,15 +142,9 @@ void write_safetensors(const std::filesystem::path& path,
                            {"shape", tensor.sizes().vec()},
                            {"data_offsets", {begin, end}}};
   }
-  std::string text = header.dump();
-  text.append((8 - text.size() % 8) % 8, ' ');
-  std::array<std::byte, 8> length;
-  for (size_t i = 0; i < length.size(); ++i)
-    length[i] = static_cast<std::byte>(text.size() >> (8 * i));
-
   AtomicFile file(path);
-  file.write(length);
-  file.write(std::as_bytes(std::span(text)));
+  const std::string head = safetensors_head(header.dump());
+  file.write(std::as_bytes(std::span(head)));
   for (const auto* item : order) {
     const auto here = item->second.detach().to(at::kCPU).contiguous();
     file.write({static_cast<const std::byte*>(here.const_data_ptr()),

@@ -242,4 +242,11 @@ SafetensorsHeader parse_safetensors_header(std::span<const std::byte> file,
   return header;
 }
 
+std::string safetensors_head(std::string json) {
+  json.append((8 - json.size() % 8) % 8, ' ');
+  std::string head(8, '\0');
+  for (size_t i = 0; i < head.size(); ++i) head[i] = static_cast<char>(json.size() >> (8 * i));
+  return head + json;
+}
+
 }  // namespace flashmorph

@@ -32,4 +32,8 @@ int safetensors_dtype_bits(const std::string& dtype);
 SafetensorsHeader parse_safetensors_header(std::span<const std::byte> file,
                                            const std::string& where);
 
+/// The first bytes of a safetensors file whose header is this JSON: its length in 8 bytes, least
+/// first, then the text, filled up with blanks so that the data begins at a multiple of 8.
+std::string safetensors_head(std::string json);
+
 }  // namespace flashmorph

@@ -375,7 +375,7 @@ class StoryTest : public QObject {
     WAIT_FOR(!m_store->run(uuid)->live, 30, "the cancelled training", jobs());
   }
 
-  void aHybridIsDistilledStoppedAndResumed() {
+  void aHybridIsDistilledStoppedResumedAndExported() {
     // The first run has the plan.
     QVERIFY(pickRun(m_workspace->slot(0).run));
     toPage(6);
@@ -384,6 +384,8 @@ class StoryTest : public QObject {
     hands::type(on<QLineEdit>("distill", "option_distill_micro_batch"), QStringLiteral("2"));
     hands::type(on<QLineEdit>("distill", "option_distill_length"), QStringLiteral("64"));
     hands::type(on<QLineEdit>("distill", "option_checkpoint_every"), QStringLiteral("10"));
+    const QString chosen = on<QComboBox>("distill", "planChoice")->currentData().toString();
+    QVERIFY(!chosen.isEmpty());
     auto* start = on<QPushButton>("distill", "distillStart");
     WAIT_FOR(start->isEnabled(), 90, "the preflight to allow Start", text("distill", "distillWhy") + jobs());
     QTest::keyClick(m_window.get(), Qt::Key_Return, Qt::ControlModifier);
@@ -415,6 +417,21 @@ class StoryTest : public QObject {
     WAIT_FOR(m_store->run(hybrid)->record.steps.step.back() > stopped, 60, "steps beyond the checkpoint", jobs());
     WAIT_FOR(!m_store->run(hybrid)->live && m_store->run(hybrid)->record.state == "finished", 120, "the end of distilling", jobs());
     WAIT_FOR(m_store->run(hybrid)->record.steps.step.size() == 120, 20, "the loss of every step", QString::number(m_store->run(hybrid)->record.steps.step.size()));
+    // Its weights leave.
+    QTest::qWait(200);
+    QVERIFY(pickRun(hybrid));
+    toPage(7);
+    auto* targets = on<QTableWidget>("export", "exportTargets");
+    auto* exportNow = on<QPushButton>("export", "exportStart");
+    targets->setFocus();
+    key(Qt::Key_Home, Qt::ControlModifier);
+    for (int i = 0; i < 2; ++i) key(Qt::Key_Down);  // HypeNet schema
+    WAIT_FOR(exportNow->isEnabled(), 60, "the HypeNet target", text("export", "exportWhy") + jobs());
+    hands::click(exportNow);
+    WAIT_FOR(text("export", "exportSaid").contains(QStringLiteral("Done.")), 90, "the exported hybrid", text("export", "exportSaid") + jobs());
+    const QString folder = text("export", "exportSaid").section(QStringLiteral("Writing "), 1).section(u'\n', 0, 0);
+    for (const char* file : {"config.json", "hybrid_config.json", "tokenizer.json", "README.md"}) QVERIFY2(QFileInfo::exists(folder + u'/' + QLatin1String(file)), qPrintable(folder + u'/' + QLatin1String(file)));
+    QCOMPARE(QString::fromStdString(load_hybrid_config((folder + QStringLiteral("/hybrid_config.json")).toStdString()).plan.to_string()), chosen);
   }
 };
 

@@ -45,7 +45,12 @@ QString PlanChoice::plan() const { return currentData().toString(); }
 void PlanChoice::refresh() {
   const Run* run = m_store->run(m_workspace->currentRun());
   QList<std::pair<QString, QString>> wanted;
-  if (run) {
+  const bool trained = run && (run->record.kind == "distill" || run->record.kind == "finetune") && !run->record.plans.empty();
+  if (trained) {
+    // Trained weights fit one plan alone: the one that the run was started with.
+    const LayerPlan& plan = run->record.plans.front().plan;
+    wanted << std::pair{tr("Trained: %1").arg(format::layers(plan)), QString::fromStdString(plan.to_string())};
+  } else if (run) {
     if (const auto plan = currentPlan(*run, *m_workspace))
       wanted << std::pair{tr("Slider, K %1: %2").arg(plan->budget()).arg(format::layers(*plan)), QString::fromStdString(plan->to_string())};
     for (const SavedPlan& saved : run->record.plans)
